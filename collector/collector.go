@@ -1,0 +1,253 @@
+// Package collector is the centre: it takes batches into the book, turns the
+// book into samples and totals, and answers what they are.
+//
+// A batch is acknowledged only when the book that holds it is on disk. Every
+// figure is a function of the book: the series store behind it can be dropped
+// and rebuilt, and Recompute gives the same figures from the book alone. Which
+// broker carries the messages, and who may ask for figures, is left to others.
+package collector
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"kenshin/calc"
+	"kenshin/collector/series"
+	"kenshin/collector/store"
+	"kenshin/edge/journal"
+	"kenshin/edge/wire"
+)
+
+// Clock tells the time and lets it pass. The demo's runs faster than ours.
+type Clock interface {
+	Now() time.Time
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// Config names everything a Collector needs. Every field is required but
+// Projects and Edges, which may be empty.
+type Config struct {
+	Name          string // of this collector, in acks and checkpoints
+	Dir           string // holds the book, the series store and the dead letters
+	Key           ed25519.PrivateKey
+	Root          string // of the topics, wire.DefaultRoot unless a deployment says otherwise
+	Edges         []Edge
+	Methodologies []File
+	Projects      []File
+	Limits        wire.Limits
+	Acks          AckSender
+	Clock         Clock
+	Log           *zap.Logger
+}
+
+// Collector is an open collector. Its methods may be called from several goroutines.
+type Collector struct {
+	cfg     Config
+	store   *store.Store
+	db      *series.DB
+	dead    *deadLetters
+	ingest  *ingest
+	settle  *settle
+	metrics []prometheus.Collector
+
+	mu        sync.Mutex // guards listeners
+	listeners map[chan struct{}]bool
+}
+
+// Open opens the book and everything behind it, repairs what a crash left, and
+// puts the configuration in force. Nothing runs until Run does. When it fails
+// nothing is left open.
+func Open(ctx context.Context, cfg Config) (*Collector, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	c := &Collector{cfg: cfg, listeners: make(map[chan struct{}]bool)}
+	if err := c.open(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Collector) open(ctx context.Context) error {
+	st, report, err := store.Open(filepath.Join(c.cfg.Dir, "book"), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
+	if err != nil {
+		return err
+	}
+	c.store = st
+	logRepair(c.cfg.Log, report)
+	if c.dead, err = openDead(c.cfg.Dir); err != nil {
+		return err
+	}
+	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, "series.db")); err != nil {
+		return err
+	}
+	m, all := newMetrics(c)
+	c.metrics = all
+	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
+		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]EdgeState)}
+	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
+		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}
+	if err := c.ingest.recover(); err != nil {
+		return fmt.Errorf("read the book: %w", err)
+	}
+	if err := c.decide(ctx); err != nil {
+		return err
+	}
+	if err := c.settle.recover(ctx); err != nil {
+		return err
+	}
+	return c.settle.catchUp(ctx)
+}
+
+func logRepair(log *zap.Logger, r journal.Report) {
+	if r.Clean() {
+		return
+	}
+	log.Warn("the book was repaired on opening", zap.Stringer("report", r))
+}
+
+// Run takes messages, settles them and signs a checkpoint every hour, until ctx
+// ends or a part fails for good. On the way out it settles what is in the book.
+func (c *Collector) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.ingest.run(ctx) })
+	g.Go(func() error { return c.settle.run(ctx) })
+	g.Go(func() error { return c.checkpoints(ctx) })
+	err := g.Wait()
+	if err != nil {
+		return err
+	}
+	if err := c.settle.catchUp(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	_, err = c.store.Checkpoint()
+	return err
+}
+
+func (c *Collector) checkpoints(ctx context.Context) error {
+	for c.cfg.Clock.Sleep(ctx, time.Hour) == nil {
+		if _, err := c.store.Checkpoint(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close releases what Open opened. Run must have returned.
+func (c *Collector) Close() error {
+	var errs []error
+	if c.db != nil {
+		errs = append(errs, c.db.Close())
+	}
+	if c.dead != nil {
+		errs = append(errs, c.dead.log.Close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Receive hands a message over. It blocks while too many are waiting, so that
+// the broker's own flow control holds the sender back; it gives up when ctx
+// ends.
+func (c *Collector) Receive(ctx context.Context, m Message) {
+	select {
+	case c.ingest.queue <- m:
+	case <-ctx.Done():
+	}
+}
+
+// Metrics returns what to register with Prometheus.
+func (c *Collector) Metrics() []prometheus.Collector { return c.metrics }
+
+// Store returns the book, for checkpoints and proofs.
+func (c *Collector) Store() *store.Store { return c.store }
+
+// Subscribe returns a channel that gets a value when figures may have changed;
+// one that is not taken in time stands for all that follow. cancel ends it.
+func (c *Collector) Subscribe() (ch <-chan struct{}, cancel func()) {
+	l := make(chan struct{}, 1)
+	c.mu.Lock()
+	c.listeners[l] = true
+	c.mu.Unlock()
+	return l, func() {
+		c.mu.Lock()
+		delete(c.listeners, l)
+		c.mu.Unlock()
+	}
+}
+
+func (c *Collector) notify() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for l := range c.listeners {
+		select {
+		case l <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Projects returns the projects in force.
+func (c *Collector) Projects(context.Context) ([]*calc.Project, error) {
+	c.settle.mu.RLock()
+	defer c.settle.mu.RUnlock()
+	return append([]*calc.Project(nil), c.settle.rules.projects...), nil
+}
+
+// ErrUnknown is wrapped when a project or a period does not exist.
+var ErrUnknown = errors.New("unknown")
+
+// Report returns the figures of a monitoring period as they are settled now.
+// period counts from 0 in the order of the project's file.
+func (c *Collector) Report(_ context.Context, project string, period int) (*calc.Report, error) {
+	c.settle.mu.RLock()
+	defer c.settle.mu.RUnlock()
+	return report(c.settle.rules, project, period, func(key string) *calc.Curve {
+		if r := c.settle.registers[key]; r != nil {
+			return r.curve
+		}
+		return nil
+	})
+}
+
+func report(rules *rules, project string, period int, curve func(key string) *calc.Curve) (*calc.Report, error) {
+	p := rules.project(project)
+	if p == nil {
+		return nil, fmt.Errorf("project %q: %w", project, ErrUnknown)
+	}
+	if period < 0 || period >= len(p.Periods) {
+		return nil, fmt.Errorf("project %q has no period %d: %w", project, period, ErrUnknown)
+	}
+	m := rules.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+	if m == nil {
+		return nil, fmt.Errorf("project %q: methodology %s version %s: %w", project, p.Methodology.Number, p.Methodology.Version, ErrUnknown)
+	}
+	return p.Report(m, period, curve)
+}
+
+// Latest returns the newest sample of every series.
+func (c *Collector) Latest(ctx context.Context) ([]wire.Sample, error) { return c.db.Latest(ctx) }
+
+// Edges returns what is known of each edge's deliveries, in the order of their ids.
+func (c *Collector) Edges(context.Context) ([]EdgeState, error) {
+	c.ingest.mu.Lock()
+	defer c.ingest.mu.Unlock()
+	return edgeStates(c.ingest.rules, c.ingest.seen), nil
+}
+
+// Settled reports whether everything in the book is in the figures.
+func (c *Collector) Settled() bool {
+	return c.settle.position() == c.store.Size() && !c.settle.pending()
+}

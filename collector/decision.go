@@ -1,0 +1,230 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"kenshin/calc"
+	"kenshin/collector/store"
+	"kenshin/configs"
+)
+
+// What a decision can put in force.
+const (
+	decideEdge        = "edge"
+	decideMethodology = "methodology"
+	decideProject     = "project"
+)
+
+// decision is the payload of a store.Decision record: who put what in force,
+// and why. Text is the file itself, so that a figure can be recomputed from the
+// book alone.
+type decision struct {
+	Version int    `json:"version"`
+	Kind    string `json:"kind"`
+	Name    string `json:"name"` // file name, or edge id
+	Who     string `json:"who"`
+	Why     string `json:"why"`
+	Text    string `json:"text"` // the YAML text, or the edge's public key in base64; "" takes it out of force
+}
+
+const decisionVersion = 1
+
+// File is a configuration text with the name it is known by in messages.
+type File struct {
+	Name string
+	Text []byte
+}
+
+// Edge is an edge whose batches are taken.
+type Edge struct {
+	ID  string
+	Key ed25519.PublicKey
+}
+
+// rules is what the decisions of the book add up to.
+type rules struct {
+	edges         map[string]ed25519.PublicKey
+	methodologies map[string]*calc.Methodology // by "number version"
+	projects      []*calc.Project              // in the order they came in force
+	names         map[string]string            // file a project came from, by reference
+	texts         map[string]string            // by kind and name, to see what is new
+}
+
+func newRules() *rules {
+	return &rules{
+		edges:         make(map[string]ed25519.PublicKey),
+		methodologies: make(map[string]*calc.Methodology),
+		names:         make(map[string]string),
+		texts:         make(map[string]string),
+	}
+}
+
+// take puts one decision of the book in force. It returns the project that
+// changed, nil when it was something else.
+func (r *rules) take(rec *store.Record) (*calc.Project, error) {
+	var d decision
+	if err := json.Unmarshal(rec.Payload, &d); err != nil {
+		return nil, fmt.Errorf("decision in record %d: %w", rec.Index, err)
+	}
+	if d.Version != decisionVersion {
+		return nil, fmt.Errorf("decision in record %d: version %d, this program reads %d", rec.Index, d.Version, decisionVersion)
+	}
+	p, err := r.apply(d)
+	if err != nil {
+		return nil, fmt.Errorf("decision in record %d: %w", rec.Index, err)
+	}
+	return p, nil
+}
+
+func (r *rules) apply(d decision) (*calc.Project, error) {
+	if d.Text == "" {
+		r.withdraw(d)
+		return nil, nil
+	}
+	switch d.Kind {
+	case decideEdge:
+		key, err := base64.StdEncoding.DecodeString(d.Text)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("edge %s: %q is not an Ed25519 public key in base64", d.Name, d.Text)
+		}
+		r.edges[d.Name] = key
+	case decideMethodology:
+		var m calc.Methodology
+		if err := configs.Decode(d.Name, []byte(d.Text), &m); err != nil {
+			return nil, err
+		}
+		if err := m.Validate(); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
+		}
+		r.methodologies[methodologyKey(m.Number, m.Version)] = &m
+	case decideProject:
+		var p calc.Project
+		if err := configs.Decode(d.Name, []byte(d.Text), &p); err != nil {
+			return nil, err
+		}
+		if err := p.Validate(); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
+		}
+		r.put(&p)
+		r.names[p.Reference] = d.Name
+		r.texts[d.Kind+" "+d.Name] = d.Text
+		return &p, nil
+	default:
+		return nil, fmt.Errorf("kind %q is unknown", d.Kind)
+	}
+	r.texts[d.Kind+" "+d.Name] = d.Text
+	return nil, nil
+}
+
+// withdraw takes out of force what was decided under a name.
+func (r *rules) withdraw(d decision) {
+	delete(r.texts, d.Kind+" "+d.Name)
+	switch d.Kind {
+	case decideEdge:
+		delete(r.edges, d.Name)
+	case decideProject:
+		r.projects = slices.DeleteFunc(r.projects, func(p *calc.Project) bool { return r.names[p.Reference] == d.Name })
+	}
+	// A methodology stays known: projects pin theirs by version.
+}
+
+func (r *rules) put(p *calc.Project) {
+	for i := range r.projects {
+		if r.projects[i].Reference == p.Reference {
+			r.projects[i] = p
+			return
+		}
+	}
+	r.projects = append(r.projects, p)
+}
+
+func (r *rules) project(reference string) *calc.Project {
+	for _, p := range r.projects {
+		if p.Reference == reference {
+			return p
+		}
+	}
+	return nil
+}
+
+// decide writes into the book what the configuration puts in force and the book
+// does not have yet. Everything is tried on a copy first: a configuration that
+// does not hold changes nothing.
+func (c *Collector) decide(ctx context.Context) error {
+	var wanted []decision
+	for _, e := range c.cfg.Edges {
+		wanted = append(wanted, decision{Kind: decideEdge, Name: e.ID, Text: base64.StdEncoding.EncodeToString(e.Key)})
+	}
+	for _, f := range c.cfg.Methodologies {
+		wanted = append(wanted, decision{Kind: decideMethodology, Name: f.Name, Text: string(f.Text)})
+	}
+	for _, f := range c.cfg.Projects {
+		wanted = append(wanted, decision{Kind: decideProject, Name: f.Name, Text: string(f.Text)})
+	}
+	trial := newRules()
+	var recs []*store.Record
+	for _, d := range wanted {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := trial.apply(d); err != nil {
+			return err
+		}
+		if c.ingest.rules.texts[d.Kind+" "+d.Name] == d.Text {
+			continue
+		}
+		d.Version, d.Who, d.Why = decisionVersion, "configuration of "+c.cfg.Name, "in force when the collector started"
+		text, err := marshal(d)
+		if err != nil {
+			return err
+		}
+		recs = append(recs, &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: d.Kind, Payload: text})
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.ingest.rules.texts)) {
+		kind, name, _ := strings.Cut(key, " ")
+		if _, ok := trial.texts[key]; !ok && kind != decideMethodology {
+			gone := decision{Version: decisionVersion, Kind: kind, Name: name, Who: "configuration of " + c.cfg.Name, Why: "no longer in the configuration"}
+			text, err := marshal(gone)
+			if err != nil {
+				return err
+			}
+			recs = append(recs, &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: kind, Payload: text})
+		}
+	}
+	for _, p := range trial.projects {
+		if trial.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)] == nil {
+			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
+		}
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	if _, err := c.store.Append(recs...); err != nil {
+		return err
+	}
+	for _, r := range recs {
+		if _, err := c.ingest.rules.take(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func methodologyKey(number, version string) string { return number + " " + version }
+
+// marshal writes JSON as people read it: without escaping <, > and &.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
+}

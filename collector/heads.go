@@ -1,0 +1,133 @@
+package collector
+
+import (
+	"fmt"
+	"slices"
+
+	"kenshin/edge/wire"
+)
+
+// stream names one life of an edge's outbox.
+type stream struct {
+	edge  string
+	epoch wire.Epoch
+}
+
+// span is a run of records that are in the book without a hole.
+type span struct {
+	from, to    uint64
+	prev, chain wire.Hash // before from, after to
+}
+
+// mark says which record of the book holds a run of sequence numbers.
+type mark struct{ first, last, index uint64 }
+
+// head is what the book holds of one stream: spans in ascending order, never
+// touching one another.
+type head struct {
+	spans []span
+	marks []mark
+}
+
+// verdict is what a batch means to its stream.
+type verdict int
+
+const (
+	fresh    verdict = iota // at least one record is new
+	repeated                // every record is in the book with the same hash
+)
+
+// offer compares b with what the book holds. The chain hash stands for
+// everything before it, so one equal hash at a shared position shows that all
+// earlier shared records are equal too.
+//
+// An error means that b contradicts the book: it continues another history
+// (broken chain) or claims a sequence number for other bytes (fork).
+func (h *head) offer(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) (verdict, error) {
+	for _, s := range h.spans {
+		if s.to+1 < b.First || b.Last+1 < s.from {
+			continue
+		}
+		if got, ok := b.ChainAfter(s.to); ok && got != s.chain {
+			return 0, mismatch(s.to, b.First)
+		}
+		if got, ok := b.ChainAfter(s.from - 1); ok && got != s.prev {
+			return 0, mismatch(s.from-1, b.First)
+		}
+		if s.from <= b.First && b.Last <= s.to {
+			if s.to == b.Last {
+				return repeated, nil // compared above
+			}
+			return repeated, h.compare(b, chainAt)
+		}
+	}
+	return fresh, nil
+}
+
+// compare checks a batch that lies wholly inside what is there against the
+// stored record that holds its last sequence number.
+func (h *head) compare(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) error {
+	for _, m := range h.marks {
+		if m.first <= b.Last && b.Last <= m.last {
+			stored, err := chainAt(m, b.Last)
+			if err != nil {
+				return err
+			}
+			if stored != b.Chain {
+				return mismatch(b.Last, b.First)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("sequence number %d is in no record of the book", b.Last)
+}
+
+func mismatch(seq, first uint64) error {
+	if seq+1 == first {
+		return fmt.Errorf("%w: the record before %d is another one in the book", errBrokenChain, first)
+	}
+	return fmt.Errorf("%w: sequence number %d stands for other bytes in the book", errFork, seq)
+}
+
+// add notes that the book holds [first, last] in record index, and joins spans.
+func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
+	h.marks = append(h.marks, mark{first, last, index})
+	n := span{first, last, prev, chain}
+	at := 0
+	for at < len(h.spans) && h.spans[at].to+1 < n.from {
+		at++
+	}
+	end := at
+	for end < len(h.spans) && h.spans[end].from <= n.to+1 {
+		s := h.spans[end]
+		if s.from <= n.from {
+			n.from, n.prev = s.from, s.prev
+		}
+		if s.to >= n.to {
+			n.to, n.chain = s.to, s.chain
+		}
+		end++
+	}
+	h.spans = slices.Replace(h.spans, at, end, n)
+}
+
+// through returns the last record of the run from 1 on, and the chain hash there.
+func (h *head) through() (uint64, wire.Hash) {
+	if len(h.spans) == 0 || h.spans[0].from != 1 {
+		return 0, wire.Hash{}
+	}
+	return h.spans[0].to, h.spans[0].chain
+}
+
+// want returns the holes before the last record.
+func (h *head) want() []wire.Range {
+	var out []wire.Range
+	next := uint64(1)
+	for _, s := range h.spans {
+		if s.from > next {
+			out = append(out, wire.Range{From: next, To: s.from - 1})
+		}
+		next = s.to + 1
+	}
+	return out
+}

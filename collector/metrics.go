@@ -1,0 +1,40 @@
+package collector
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the conservation counters: received = stored + repeated + rejected,
+// always. A message that was received is in one of the others.
+type metrics struct {
+	received, stored, repeated prometheus.Counter
+	rejected                   *prometheus.CounterVec
+	settled, samples           prometheus.Counter
+	conflicts, late            prometheus.Counter
+}
+
+func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "kenshin", Subsystem: "collector", Name: name, Help: help})
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "kenshin", Subsystem: "collector", Name: name, Help: help}, f)
+	}
+	m := &metrics{
+		received: counter("messages_received_total", "Messages that arrived on up topics."),
+		stored:   counter("messages_stored_total", "Messages that entered the book."),
+		repeated: counter("messages_repeated_total", "Messages whose records were all in the book already, with the same hash."),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "kenshin", Subsystem: "collector", Name: "messages_rejected_total",
+			Help: "Messages kept aside as dead letters, by reason."}, []string{"reason"}),
+		settled:   counter("records_settled_total", "Records of the book that were settled."),
+		samples:   counter("samples_total", "Samples decoded from readings."),
+		conflicts: counter("sample_conflicts_total", "Samples with the time of another and another value; the first one counts."),
+		late:      counter("resettled_total", "Registers settled again because a reading came late."),
+	}
+	for _, r := range reasons {
+		m.rejected.WithLabelValues(r)
+	}
+	return m, []prometheus.Collector{m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
+		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
+		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return float64(c.store.Size() - c.settle.position()) }),
+		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),
+	}
+}

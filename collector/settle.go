@@ -1,0 +1,458 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kenshin/calc"
+	"kenshin/collector/series"
+	"kenshin/collector/store"
+	"kenshin/edge/wire"
+)
+
+// settle follows the book by a cursor and turns its records into samples and
+// totals. Samples, closings and cursor move in one transaction, so a crash at
+// any moment only means that some records are settled once more.
+type settle struct {
+	cfg     *Config
+	store   *store.Store
+	db      *series.DB
+	metrics *metrics
+	notify  func()
+
+	mu           sync.RWMutex // guards all below
+	cursor       uint64       // records of the book that are settled
+	rules        *rules
+	registers    map[string]*register // by key; only those a project asks for
+	declarations map[wire.Hash]*wire.Declaration
+	state        settleState
+}
+
+// register is the accepted course of one counter and what has changed of it.
+type register struct {
+	spec  calc.Register
+	zone  *time.Location
+	curve *calc.Curve
+	dirty *calc.Date // first day whose closing must be written
+}
+
+// settleState is what settling keeps beside samples and closings.
+type settleState struct {
+	// Done are the sequence numbers that are settled, per edge and epoch, as
+	// ascending ranges: a record that comes in two batches counts once.
+	Done map[string][]wire.Range `json:"done"`
+	// Again are registers to be settled again from a day on: their late samples
+	// are stored, their closings not yet right.
+	Again map[string]calc.Date `json:"again,omitempty"`
+	// Waiting are readings whose declaration has not come yet: it is in a batch
+	// that is still on its way.
+	Waiting []waiting `json:"waiting,omitempty"`
+}
+
+// waiting says where a reading without a declaration stands.
+type waiting struct {
+	Index       uint64    `json:"index"` // record of the book
+	Seq         uint64    `json:"seq"`
+	Declaration wire.Hash `json:"declaration"`
+}
+
+const (
+	settleSamples = 4000 // of one transaction, about
+	settleRecords = 512
+)
+
+func (s *settle) position() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cursor
+}
+
+// recover takes up where the last transaction left off.
+func (s *settle) recover(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cursor, state, err := s.db.Cursor(ctx)
+	if err != nil {
+		return err
+	}
+	if cursor > s.store.Size() {
+		return fmt.Errorf("the series store has settled %d records, the book holds %d: the book was restored from a backup; run `kenshin-collector rebuild`", cursor, s.store.Size())
+	}
+	s.cursor = cursor
+	s.state = settleState{Done: make(map[string][]wire.Range), Again: make(map[string]calc.Date)}
+	if len(state) > 0 {
+		if err := json.Unmarshal(state, &s.state); err != nil {
+			return fmt.Errorf("state of settling: %w; run `kenshin-collector rebuild`", err)
+		}
+		if s.state.Again == nil {
+			s.state.Again = make(map[string]calc.Date)
+		}
+	}
+	known, err := s.db.Declarations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range known {
+		s.declarations[d.Hash()] = d
+	}
+	// Rules in force at the cursor: decisions are few, so they are read again.
+	err = s.store.Scan(0, func(r *store.Record) error {
+		if r.Index >= cursor {
+			return errStop
+		}
+		if r.Kind != store.Decision {
+			return nil
+		}
+		_, err := s.rules.take(r)
+		return err
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return err
+	}
+	for _, p := range s.rules.projects {
+		if err := s.restore(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errStop = errors.New("stop")
+
+// restore takes the registers of a project from their closings.
+func (s *settle) restore(ctx context.Context, p *calc.Project) error {
+	zone, err := p.Location()
+	if err != nil {
+		return err
+	}
+	for _, spec := range p.Registers() {
+		closings, err := s.db.Closings(ctx, spec.Key)
+		if err != nil {
+			return err
+		}
+		curve, err := calc.RestoreCurve(spec, zone, closings)
+		if err != nil {
+			return fmt.Errorf("register %s: %w; run `kenshin-collector rebuild`", spec.Key, err)
+		}
+		s.registers[spec.Key] = &register{spec: spec, zone: zone, curve: curve}
+	}
+	return nil
+}
+
+// run settles what is in the book and what comes, until ctx ends.
+func (s *settle) run(ctx context.Context) error {
+	for {
+		changed := s.store.Changed()
+		if err := s.catchUp(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// catchUp settles until the cursor is at the end of the book.
+func (s *settle) catchUp(ctx context.Context) error {
+	for s.position() < s.store.Size() || s.pending() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := s.step(ctx); err != nil {
+			return err
+		}
+		s.notify()
+	}
+	return nil
+}
+
+func (s *settle) pending() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.state.Again) > 0
+}
+
+// step settles some records in one transaction.
+func (s *settle) step(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.resettle(ctx); err != nil {
+		return err
+	}
+	u := series.Update{Cursor: s.cursor}
+	n := 0
+	err := s.store.Scan(s.cursor, func(r *store.Record) error {
+		if n == settleRecords || len(u.Samples) >= settleSamples {
+			return errStop
+		}
+		if r.Kind == store.Decision && n > 0 {
+			return errStop // it gets a step of its own: what it changes must see all samples before it
+		}
+		if err := s.record(ctx, r, &u); err != nil {
+			return err
+		}
+		n++
+		u.Cursor = r.Index + 1
+		if r.Kind == store.Decision {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return fmt.Errorf("settle from record %d: %w", s.cursor, err)
+	}
+	if u.Cursor == s.cursor {
+		return nil
+	}
+	return s.commit(ctx, u, n)
+}
+
+// commit writes an update and what the registers have become by it.
+func (s *settle) commit(ctx context.Context, u series.Update, records int) error {
+	u.Closings = make(map[string][]calc.Closing)
+	for key, r := range s.registers {
+		if r.dirty != nil {
+			u.Closings[key] = r.curve.Closings(*r.dirty)
+		}
+	}
+	var err error
+	if u.State, err = json.Marshal(s.state); err != nil {
+		return err
+	}
+	res, err := s.db.Apply(ctx, u)
+	if err != nil {
+		return err
+	}
+	for _, r := range s.registers {
+		r.dirty = nil
+	}
+	s.cursor = u.Cursor
+	s.metrics.settled.Add(float64(records))
+	s.metrics.samples.Add(float64(res.Stored))
+	s.metrics.conflicts.Add(float64(res.Conflicts))
+	if res.Conflicts > 0 {
+		s.cfg.Log.Warn("readings of equal time and other value: the first ones count, see the conflicts of the series store", zap.Int("count", res.Conflicts))
+	}
+	return nil
+}
+
+func (s *settle) record(ctx context.Context, r *store.Record, u *series.Update) error {
+	if r.Kind == store.Decision {
+		return s.decide(ctx, r)
+	}
+	b, err := decodeStored(r)
+	if err != nil {
+		return err
+	}
+	key := b.Edge + "/" + b.Epoch.String()
+	for i := range b.Records {
+		rec := &b.Records[i]
+		done, isNew := include(s.state.Done[key], rec.Seq)
+		if !isNew {
+			continue
+		}
+		s.state.Done[key] = done
+		switch {
+		case rec.Declaration != nil:
+			if err := s.declare(rec.Declaration, u); err != nil {
+				return err
+			}
+		case rec.Reading != nil && s.declarations[rec.Reading.Declaration] == nil:
+			s.state.Waiting = append(s.state.Waiting, waiting{r.Index, rec.Seq, rec.Reading.Declaration})
+		case rec.Reading != nil:
+			if err := s.reading(b, rec, u); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// declare makes a declaration known, and settles the readings that waited for it.
+func (s *settle) declare(d *wire.Declaration, u *series.Update) error {
+	h := d.Hash()
+	if s.declarations[h] != nil {
+		return nil
+	}
+	s.declarations[h] = d
+	u.Declarations = append(u.Declarations, d)
+	var still []waiting
+	for _, w := range s.state.Waiting {
+		if w.Declaration != h {
+			still = append(still, w)
+			continue
+		}
+		r, err := s.store.Read(w.Index)
+		if err != nil {
+			return err
+		}
+		b, err := decodeStored(&r)
+		if err != nil {
+			return err
+		}
+		if w.Seq < b.First || w.Seq > b.Last {
+			return fmt.Errorf("record %d does not hold sequence number %d", w.Index, w.Seq)
+		}
+		if err := s.reading(b, &b.Records[w.Seq-b.First], u); err != nil {
+			return err
+		}
+	}
+	s.state.Waiting = still
+	return nil
+}
+
+// reading settles one reading whose declaration is known.
+func (s *settle) reading(b *wire.Batch, rec *wire.Record, u *series.Update) error {
+	samples := decodeReading(b, rec, s.declarations[rec.Reading.Declaration])
+	u.Samples = append(u.Samples, samples...)
+	for k := range samples {
+		if err := s.count(&samples[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeReading turns one reading into samples.
+func decodeReading(b *wire.Batch, rec *wire.Record, d *wire.Declaration) []wire.Sample {
+	values := d.Values(rec.Reading)
+	out := make([]wire.Sample, 0, len(values))
+	for _, v := range values {
+		p := &d.Points[v.Point]
+		out = append(out, wire.Sample{
+			Edge: b.Edge, Device: d.Device, Point: p.Name, Unit: p.Unit, Kind: p.Kind,
+			At: rec.Wall + int64(blockDelta(d, p, rec.Reading)), Quality: v.Quality, Number: v.Number, Text: v.Text, Reason: v.Reason,
+			Epoch: b.Epoch, Seq: rec.Seq,
+		})
+	}
+	return out
+}
+
+func blockDelta(d *wire.Declaration, p *wire.Point, r *wire.Reading) int32 {
+	if k := d.BlockOf(p); k >= 0 && k < len(r.Blocks) {
+		return r.Blocks[k].Delta
+	}
+	return 0
+}
+
+// count gives a sample to the register it belongs to, if a project asks for it.
+func (s *settle) count(x *wire.Sample) error {
+	r := s.registers[x.Key()]
+	if r == nil {
+		return nil
+	}
+	sample := calc.Sample{At: x.At, Value: x.Number, Good: x.Quality == wire.Good, Reason: x.Reason}
+	day := calc.ClosingDay(x.At, r.zone)
+	switch err := r.curve.Add(sample); {
+	case err == nil:
+		r.touch(day)
+	case errors.Is(err, calc.ErrLate):
+		if first, ok := s.state.Again[x.Key()]; !ok || day.Before(first) {
+			s.state.Again[x.Key()] = day
+		}
+	case errors.Is(err, calc.ErrConflict):
+		// The series store keeps both; the first one counts.
+	default:
+		return fmt.Errorf("register %s: %w", x.Key(), err)
+	}
+	return nil
+}
+
+func (r *register) touch(day calc.Date) {
+	if r.dirty == nil || day.Before(*r.dirty) {
+		r.dirty = &day
+	}
+}
+
+// resettle settles registers again from the day of their earliest late sample,
+// all of whose samples are in the series store by now.
+func (s *settle) resettle(ctx context.Context) error {
+	if len(s.state.Again) == 0 {
+		return nil
+	}
+	for key, day := range s.state.Again {
+		r := s.registers[key]
+		if r == nil {
+			continue
+		}
+		r.curve.Rewind(day)
+		if err := s.replay(ctx, r, day); err != nil {
+			return err
+		}
+		s.metrics.late.Inc()
+	}
+	clear(s.state.Again)
+	return s.commit(ctx, series.Update{Cursor: s.cursor}, 0)
+}
+
+// replay gives a register its stored samples from a day on.
+func (s *settle) replay(ctx context.Context, r *register, day calc.Date) error {
+	r.touch(day)
+	from := day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
+	return s.db.Scan(ctx, r.spec.Key, from, maxTime, func(x wire.Sample) error {
+		err := r.curve.Add(calc.Sample{At: x.At, Value: x.Number, Good: x.Quality == wire.Good, Reason: x.Reason})
+		if err != nil && !errors.Is(err, calc.ErrConflict) {
+			return fmt.Errorf("register %s: %w", r.spec.Key, err)
+		}
+		return nil
+	})
+}
+
+const maxTime = int64(1) << 62
+
+// decide puts a decision in force. A project that came or changed has its
+// registers settled from their first sample.
+func (s *settle) decide(ctx context.Context, rec *store.Record) error {
+	p, err := s.rules.take(rec)
+	if err != nil || p == nil {
+		return err
+	}
+	zone, err := p.Location()
+	if err != nil {
+		return err
+	}
+	for _, spec := range p.Registers() {
+		r := &register{spec: spec, zone: zone, curve: calc.NewCurve(spec, zone)}
+		s.registers[spec.Key] = r
+		delete(s.state.Again, spec.Key)
+		if err := s.replay(ctx, r, calc.Date{Year: 1970, Month: 1, Day: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// include adds seq to ascending ranges. It reports false when it was there.
+func include(ranges []wire.Range, seq uint64) ([]wire.Range, bool) {
+	i := len(ranges)
+	for i > 0 && ranges[i-1].From > seq {
+		i--
+	}
+	if i > 0 && seq <= ranges[i-1].To {
+		return ranges, false
+	}
+	joinsPrev := i > 0 && ranges[i-1].To+1 == seq
+	joinsNext := i < len(ranges) && ranges[i].From == seq+1
+	switch {
+	case joinsPrev && joinsNext:
+		ranges[i-1].To = ranges[i].To
+		ranges = append(ranges[:i], ranges[i+1:]...)
+	case joinsPrev:
+		ranges[i-1].To = seq
+	case joinsNext:
+		ranges[i].From = seq
+	default:
+		ranges = append(ranges, wire.Range{})
+		copy(ranges[i+1:], ranges[i:])
+		ranges[i] = wire.Range{From: seq, To: seq}
+	}
+	return ranges, true
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"kenshin/edge/wire"
+)
+
+// Kind says what a record of the book is. Never renumbered.
+type Kind uint8
+
+const (
+	Batch    Kind = 1 // an edge's signed envelope, as received
+	Decision Kind = 2 // what a person or a configuration put in force
+)
+
+const (
+	format      = 1
+	maxSubject  = 256
+	maxEnvelope = 16 << 20 // of one record, far above any limit of ingest
+)
+
+// Record is one entry of the book.
+type Record struct {
+	Index    uint64 // position in the book and leaf of the tree, from 0
+	Kind     Kind
+	Received int64  // ms UTC on the collector's clock
+	Subject  string // Batch: the edge; Decision: what it decides, "project", "methodology", "edge"
+	Epoch    wire.Epoch
+	First    uint64 // Batch: sequence numbers, both included
+	Last     uint64
+	Payload  []byte // exactly as received
+}
+
+// errRecord is wrapped when stored bytes are not a record.
+var errRecord = errors.New("not a record of the book")
+
+// leaf returns the bytes whose hash is the record's leaf: everything but the
+// payload, which it names by SHA-256. So the tree can be shown to anybody while
+// the readings stay private.
+func (r *Record) leaf(b []byte) []byte {
+	b = append(b, format, byte(r.Kind))
+	b = binary.AppendVarint(b, r.Received)
+	b = binary.AppendUvarint(b, uint64(len(r.Subject)))
+	b = append(b, r.Subject...)
+	b = append(b, r.Epoch[:]...)
+	b = binary.AppendUvarint(b, r.First)
+	b = binary.AppendUvarint(b, r.Last)
+	sum := sha256.Sum256(r.Payload)
+	return append(b, sum[:]...)
+}
+
+// encode returns the journal entry: length of the leaf, leaf, payload.
+func (r *Record) encode() (entry, leaf []byte) {
+	leaf = r.leaf(make([]byte, 0, 128))
+	entry = binary.AppendUvarint(make([]byte, 0, len(leaf)+len(r.Payload)+4), uint64(len(leaf)))
+	entry = append(entry, leaf...)
+	return append(entry, r.Payload...), leaf
+}
+
+func (r *Record) check() error {
+	if r.Kind != Batch && r.Kind != Decision {
+		return fmt.Errorf("kind %d is unknown", r.Kind)
+	}
+	if len(r.Subject) > maxSubject || len(r.Payload) > maxEnvelope {
+		return fmt.Errorf("subject of %d and payload of %d bytes, at most %d and %d", len(r.Subject), len(r.Payload), maxSubject, maxEnvelope)
+	}
+	return nil
+}
+
+// decode reads a journal entry. With verify it also hashes the payload, which
+// costs most of the time of a scan; the journal has checked its CRC already.
+func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
+	n, k := binary.Uvarint(entry)
+	if k <= 0 || n > uint64(len(entry)-k) {
+		return Record{}, nil, fmt.Errorf("record %d: %w: leaf cut short", index, errRecord)
+	}
+	leaf, payload := entry[k:k+int(n)], entry[k+int(n):]
+	r := Record{Index: index, Payload: payload}
+	b := leaf
+	if len(b) < 2 || b[0] != format {
+		return Record{}, nil, fmt.Errorf("record %d: %w: unknown format", index, errRecord)
+	}
+	r.Kind = Kind(b[1])
+	b = b[2:]
+	var bad bool
+	uvarint := func() uint64 {
+		v, k := binary.Uvarint(b)
+		if k <= 0 {
+			bad = true
+			return 0
+		}
+		b = b[k:]
+		return v
+	}
+	z := uvarint()
+	r.Received = int64(z>>1) ^ -int64(z&1)
+	if n := uvarint(); n <= uint64(len(b)) && n <= maxSubject {
+		r.Subject, b = string(b[:n]), b[n:]
+	} else {
+		bad = true
+	}
+	if len(b) >= len(r.Epoch) {
+		copy(r.Epoch[:], b)
+		b = b[len(r.Epoch):]
+	} else {
+		bad = true
+	}
+	r.First, r.Last = uvarint(), uvarint()
+	if bad || len(b) != sha256.Size {
+		return Record{}, nil, fmt.Errorf("record %d: %w: leaf of %d bytes", index, errRecord, len(leaf))
+	}
+	if verify && sha256.Sum256(payload) != [sha256.Size]byte(b) {
+		return Record{}, nil, fmt.Errorf("record %d: payload is not the one that was recorded", index)
+	}
+	return r, leaf, nil
+}

@@ -1,0 +1,261 @@
+// Package store is the book: everything that can change a figure, in the order
+// it was received, as it was received.
+//
+// A record is durable once Append returns, is never changed and never removed.
+// The records are the leaves of a Merkle tree (RFC 6962 hashes, as in
+// golang.org/x/mod/sumdb/tlog); a checkpoint is a signed note of the tree's
+// size and root, so that whoever holds one can tell whether the book was
+// rewritten since. The store does not judge what it keeps: identity, signature
+// and chain of a batch are checked before it comes here.
+package store
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"kenshin/edge/journal"
+)
+
+// Options names what a store needs.
+type Options struct {
+	Origin string             // name of the book in its checkpoints, e.g. "kenshin/tokyo-1"
+	Key    ed25519.PrivateKey // signs checkpoints
+}
+
+// Store is an open book. Its methods may be called from several goroutines.
+type Store struct {
+	dir        string
+	log        *journal.Log
+	notes      *journal.Log // checkpoints, one a record
+	signer     signer
+	generation uint64
+
+	mu      sync.Mutex // guards tree and changed
+	tree    *tree
+	changed chan struct{}
+}
+
+// Open opens the book in dir, or starts one in an empty folder. Only one
+// process can have it open. The report says what had to be repaired; a repair
+// never removes a record whose Append had returned.
+func Open(dir string, o Options) (*Store, journal.Report, error) {
+	var report journal.Report
+	fail := func(err error) (*Store, journal.Report, error) {
+		return nil, report, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if o.Origin == "" || len(o.Key) != ed25519.PrivateKeySize {
+		return fail(errors.New("a book needs an origin and a key"))
+	}
+	log, report, err := journal.Open(filepath.Join(dir, "records"), journal.Options{SegmentBytes: 64 << 20})
+	if err != nil {
+		return fail(err)
+	}
+	s := &Store{dir: dir, log: log, signer: newSigner(o.Origin, o.Key), changed: make(chan struct{})}
+	if err := s.open(); err != nil {
+		s.Close()
+		return fail(err)
+	}
+	return s, report, nil
+}
+
+func (s *Store) open() error {
+	var err error
+	if s.notes, _, err = journal.Open(filepath.Join(s.dir, "checkpoints"), journal.Options{SegmentBytes: 1 << 20}); err != nil {
+		return err
+	}
+	if s.tree, err = openTree(filepath.Join(s.dir, "hashes"), s.trusted()); err != nil {
+		return err
+	}
+	if err := s.log.Scan(uint64(s.tree.size)+1, s.grow); err != nil {
+		return fmt.Errorf("rebuild the tree: %w", err)
+	}
+	if err := s.checkAgainstNote(); err != nil {
+		return err
+	}
+	if s.generation, err = nextGeneration(filepath.Join(s.dir, "generation")); err != nil {
+		return err
+	}
+	return nil
+}
+
+// grow adds the record of a journal entry to the tree.
+func (s *Store) grow(seq uint64, entry []byte) error {
+	_, leaf, err := decode(seq-1, entry, false)
+	if err != nil {
+		return err
+	}
+	return s.tree.add(leaf)
+}
+
+// Generation is a number that rises at every opening: an ack of a lower
+// generation comes from a process that no longer holds the book.
+func (s *Store) Generation() uint64 { return s.generation }
+
+// Size returns how many records are durable.
+func (s *Store) Size() uint64 { return s.log.Next() - 1 }
+
+// Changed returns a channel that is closed when the book grows next. Take it
+// before looking.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// Append writes recs, in order, and returns the index of the first. They are
+// durable when it returns without an error; then Index of each is set. After an
+// error they may be in the book or not, whole in either case; the caller must
+// not acknowledge them.
+func (s *Store) Append(recs ...*Record) (first uint64, err error) {
+	entries, leaves := make([][]byte, len(recs)), make([][]byte, len(recs))
+	for i, r := range recs {
+		if err := r.check(); err != nil {
+			return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
+		}
+		entries[i], leaves[i] = r.encode()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq, err := s.log.Append(entries...)
+	if err != nil {
+		return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
+	}
+	for i, r := range recs {
+		r.Index = seq - 1 + uint64(i)
+	}
+	if err := s.catchUp(seq, leaves); err != nil {
+		return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return seq - 1, nil
+}
+
+// catchUp adds leaves to the tree. Should an Append before have failed half way
+// and left records in the journal, they are read back first: the tree follows
+// the journal, whatever was said about it.
+func (s *Store) catchUp(seq uint64, leaves [][]byte) error {
+	for uint64(s.tree.size)+1 < seq {
+		entry, err := s.log.Read(uint64(s.tree.size) + 1)
+		if err != nil {
+			return err
+		}
+		if err := s.grow(uint64(s.tree.size)+1, entry); err != nil {
+			return err
+		}
+	}
+	for _, leaf := range leaves {
+		if err := s.tree.add(leaf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read returns record index, its payload checked against the leaf.
+func (s *Store) Read(index uint64) (Record, error) {
+	entry, err := s.log.Read(index + 1)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record %d of store %s: %w", index, s.dir, err)
+	}
+	r, _, err := decode(index, entry, true)
+	return r, err
+}
+
+// Scan calls fn for each record from index on, in order, up to what is durable
+// when it is called. The payload is valid during fn only.
+func (s *Store) Scan(index uint64, fn func(*Record) error) error {
+	return s.log.Scan(index+1, func(seq uint64, entry []byte) error {
+		r, _, err := decode(seq-1, entry, true)
+		if err != nil {
+			return err
+		}
+		return fn(&r)
+	})
+}
+
+// Close releases the book. The hashes of the tree are derived and are made
+// durable by the checkpoints only.
+func (s *Store) Close() error {
+	var errs []error
+	if s.tree != nil {
+		errs = append(errs, s.tree.close())
+	}
+	if s.notes != nil {
+		errs = append(errs, s.notes.Close())
+	}
+	return errors.Join(append(errs, s.log.Close())...)
+}
+
+// Prove returns the proof that record index is in the tree of the given size.
+func (s *Store) Prove(size, index uint64) (tlog.RecordProof, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tlog.ProveRecord(int64(size), int64(index), s.tree)
+}
+
+// ProveGrowth returns the proof that the tree of size now begins with the tree
+// of size before.
+func (s *Store) ProveGrowth(now, before uint64) (tlog.TreeProof, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tlog.ProveTree(int64(now), int64(before), s.tree)
+}
+
+// LeafHash returns the hash by which record index stands in the tree.
+func (s *Store) LeafHash(index uint64) (tlog.Hash, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, err := s.tree.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(index))})
+	if err != nil {
+		return tlog.Hash{}, err
+	}
+	return h[0], nil
+}
+
+// nextGeneration adds one to the number kept in path and makes it durable.
+func nextGeneration(path string) (uint64, error) {
+	var n uint64
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		if n, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
+			return 0, fmt.Errorf("%s: want a number; restore it from a backup, higher is safe: %w", path, err)
+		}
+	case !errors.Is(err, os.ErrNotExist):
+		return 0, err
+	}
+	return n + 1, replace(path, []byte(strconv.FormatUint(n+1, 10)+"\n"))
+}
+
+// replace writes a small file so that after a crash it holds the old text or
+// the new: write beside, fsync, rename, fsync the folder.
+func replace(path string, text []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,101 @@
+package configs
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Key returns the Ed25519 key in dir/name.key (PEM, PKCS #8, readable by its
+// owner only). When there is none it makes one, and writes the public half to
+// dir/name.pub. The private half never leaves the machine.
+func Key(dir, name string) (ed25519.PrivateKey, error) {
+	path := filepath.Join(dir, name+".key")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return newKey(dir, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, &Error{File: path, Problem: fmt.Sprintf("the private key has mode %#o", info.Mode().Perm()), Remedy: "chmod 600, and make a new key if others may have read it"}
+	}
+	bad := &Error{File: path, Problem: "this is no Ed25519 private key in PEM", Remedy: "restore it, or move it away to have a new one made and registered"}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, bad
+	}
+	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if key, ok := k.(ed25519.PrivateKey); ok && err == nil {
+		return key, nil
+	}
+	return nil, bad
+}
+
+func newKey(dir, name string) (ed25519.PrivateKey, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	err = write(filepath.Join(dir, name+".pub"), []byte(PublicText(key)+"\n"), 0o644)
+	if err == nil {
+		err = write(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	}
+	return key, err
+}
+
+// write makes a small file durable under its name only once it is whole.
+func write(path string, text []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// PublicText returns the public half of key as configurations hold it: base64.
+func PublicText(key ed25519.PrivateKey) string {
+	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
+}
+
+// PublicKey reads a public key from text, or from file when text is empty.
+func PublicKey(text, file string) (ed25519.PublicKey, error) {
+	if text == "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		text = string(bytes.TrimSpace(b))
+	}
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("%q is not an Ed25519 public key in base64", text)
+	}
+	return key, nil
+}

@@ -1,0 +1,73 @@
+package edge
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"go.uber.org/zap"
+
+	"kenshin/edge/wire"
+)
+
+// Uplink names the broker and the collector behind it.
+type Uplink struct {
+	Broker       string // "tcp://host:1883"
+	User         string // the edge id, unless the broker says otherwise
+	Password     string
+	Root         string            // of the topics
+	CollectorKey ed25519.PublicKey // acks signed by any other key are ignored
+	AckTimeout   time.Duration     // without progress for so long, what is not acked is sent again
+	Linger       time.Duration     // how long a reading may wait for others to travel with; 0 sends at once
+}
+
+const (
+	window       = 8         // batches on their way at once
+	batchRecords = 500       // of one batch at most
+	batchBytes   = 160 << 10 // of records in one batch before compression
+	maxAckWait   = time.Minute
+	rebuildAfter = 3 // ack timeouts in a row before the client itself is suspected
+)
+
+// connect makes a client and lets it connect. The session is clean: what has to
+// be delivered is in the outbox, and a client that keeps messages of its own has
+// been seen to call them delivered when they were not (eclipse/paho.mqtt.golang#563).
+func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
+	u := &a.cfg.Uplink
+	state := wire.StateTopic(u.Root, a.cfg.Edge)
+	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
+		SetUsername(u.User).SetPassword(u.Password).
+		SetCleanSession(true).SetOrderMatters(false).
+		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2*time.Second).SetMaxReconnectInterval(30*time.Second).
+		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(20*time.Second).SetConnectTimeout(20*time.Second).
+		SetWill(state, `{"state":"offline"}`, 1, true).
+		SetDefaultPublishHandler(func(mqtt.Client, mqtt.Message) {}).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
+			a.cfg.Log.Warn("broker lost; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
+		}).
+		SetOnConnectHandler(func(c mqtt.Client) {
+			c.Subscribe(wire.AckTopic(u.Root, a.cfg.Edge), 1, func(_ mqtt.Client, m mqtt.Message) { offer(events, linkEvent{ack: m.Payload()}) })
+			c.Publish(state, 1, true, fmt.Sprintf(`{"state":"online","epoch":"%v","version":%q}`, a.cfg.Outbox.Epoch(), a.cfg.Version))
+			a.cfg.Log.Info("broker connected", zap.String("broker", u.Broker))
+			offer(events, linkEvent{connected: true})
+		})
+	c := mqtt.NewClient(o)
+	c.Connect()
+	return c
+}
+
+// linkEvent is what the client's handlers hand over.
+type linkEvent struct {
+	connected bool
+	ack       []byte
+}
+
+// offer hands an event over without ever blocking the client: acks are
+// cumulative, so one that finds no room is said again by the next.
+func offer(events chan<- linkEvent, e linkEvent) {
+	select {
+	case events <- e:
+	default:
+	}
+}
