@@ -1,0 +1,271 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// book is what a caller of a Log knows of it.
+type book struct {
+	kept    map[uint64][]byte // what Append confirmed
+	next    uint64
+	failed  [][]byte // of the last Append, which did not return well
+	dropped uint64   // DropBefore was asked for this
+}
+
+func entryOf(rnd *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(1 + rnd.IntN(255)) // no zeros: a lost sector must show
+	}
+	return b
+}
+
+// script is a small life of a log. Whatever fails is tried once more, as an
+// agent would at its next poll; after that the life goes on.
+func script(l *Log, b *book, rnd *rand.Rand) error {
+	var errs []error
+	for i := range 12 {
+		group := make([][]byte, 1+i%3)
+		for k := range group {
+			group[k] = entryOf(rnd, []int{0, 1, 7, 40, 600, 1500, 5000}[rnd.IntN(7)])
+		}
+		for range 2 {
+			first, err := l.Append(group...)
+			if err != nil {
+				errs, b.failed = append(errs, err), group
+				if errors.Is(err, errPower) {
+					return nil
+				}
+				continue
+			}
+			if first != b.next {
+				return fmt.Errorf("Append gave number %d, want %d", first, b.next)
+			}
+			for _, e := range group {
+				b.kept[b.next] = e
+				b.next++
+			}
+			b.failed = nil
+			break
+		}
+		if n := l.Next(); n != b.next {
+			return fmt.Errorf("Next = %d after %v, want %d", n, errs, b.next)
+		}
+		if i == 8 {
+			b.dropped = b.next / 2
+			for range 2 {
+				if _, err := l.DropBefore(b.dropped); err == nil {
+					break
+				}
+			}
+		}
+		if i%4 == 3 {
+			if err := compare(l, b); err != nil && !isFault(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isFault(err error) bool {
+	return errors.Is(err, errPower) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC)
+}
+
+// compare says in what the log is not what was confirmed.
+func compare(l *Log, b *book) error {
+	first := l.First()
+	if first > max(b.dropped, 1) {
+		return fmt.Errorf("First = %d, nobody asked to drop from %d on", first, b.dropped)
+	}
+	next := first
+	err := l.Scan(first, func(seq uint64, e []byte) error {
+		want, ok := b.kept[seq]
+		if i := seq - b.next; !ok && i < uint64(len(b.failed)) {
+			want, ok = b.failed[i], true
+		}
+		if seq != next || !ok || !bytes.Equal(e, want) {
+			return fmt.Errorf("entry %d where %d is due: %d bytes, want %d (known: %v)", seq, next, len(e), len(want), ok)
+		}
+		next++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if next != b.next && next != b.next+uint64(len(b.failed)) {
+		return fmt.Errorf("entries end before %d, want %d, or %d more", next, b.next, len(b.failed))
+	}
+	for _, seq := range []uint64{next - 1, first, (first + next) / 2} {
+		if seq < first || seq >= next {
+			continue
+		}
+		if _, err := l.Read(seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reopen opens what a fault left, without faults, and checks it.
+func reopen(s *simFS, b *book) error {
+	l, report, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
+	if err != nil {
+		return fmt.Errorf("reopen: %w", err)
+	}
+	defer l.Close()
+	if len(report.Damages) > 0 || report.Moved != "" {
+		return fmt.Errorf("reopen reports damage: %v", report)
+	}
+	if err := compare(l, b); err != nil {
+		return fmt.Errorf("reopened: %w", err)
+	}
+	n := l.Next()
+	if first, err := l.Append([]byte("after"), bytes.Repeat([]byte("x"), 3000)); err != nil || first != n {
+		return fmt.Errorf("append after reopening: %d, %v", first, err)
+	}
+	if got, err := l.Read(n); err != nil || string(got) != "after" {
+		return fmt.Errorf("read after reopening: %q, %v", got, err)
+	}
+	return nil
+}
+
+func newBook() *book { return &book{kept: map[uint64][]byte{}, next: 1} }
+
+// TestFaultAtEveryCall fails each call a life makes, one life a call, in every
+// way a call can fail; and cuts the power at each, before and after its effect.
+func TestFaultAtEveryCall(t *testing.T) {
+	run := func(s *simFS, b *book) error {
+		l, _, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
+		if err != nil {
+			return nil // refusing is fine: nothing was confirmed
+		}
+		err = script(l, b, rand.New(rand.NewPCG(1, 1)))
+		l.Close()
+		return err
+	}
+	count := newSimFS()
+	if err := run(count, newBook()); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]fault{
+		"EIO before":   {err: syscall.EIO},
+		"EIO after":    {err: syscall.EIO, after: true},
+		"ENOSPC half":  {err: syscall.ENOSPC, half: true},
+		"power before": {err: errPower, power: true},
+		"power half":   {err: errPower, half: true, power: true},
+		"power after":  {err: errPower, after: true, power: true},
+	}
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		f, cases, seeds := kinds[name], 0, uint64(4)
+		if testing.Short() {
+			seeds = 2
+		}
+		for k := 1; k <= count.calls; k++ {
+			for seed := range seeds {
+				s, b := newSimFS(), newBook()
+				what := ""
+				s.fault = func(call int, op string) fault {
+					if call != k || f.half && op != "write" {
+						return fault{}
+					}
+					what = op
+					return f
+				}
+				if err := run(s, b); err != nil {
+					t.Fatalf("%s at call %d (%s): %v", name, k, what, err)
+				}
+				s.off, s.fault = false, nil
+				if seed == 0 {
+					s.kill()
+				} else {
+					s.crash(rand.New(rand.NewPCG(seed, uint64(k))))
+				}
+				if err := reopen(s, b); err != nil {
+					t.Fatalf("%s at call %d (%s), seed %d: %v", name, k, what, seed, err)
+				}
+				cases++
+			}
+		}
+		t.Logf("%s: %d cases", name, cases)
+	}
+}
+
+// TestKillThenPowerCut is the sequence in which what was read after a restart
+// could vanish after all: written, not synced, killed, opened, power cut.
+func TestKillThenPowerCut(t *testing.T) {
+	for _, syncFails := range []bool{false, true} {
+		for seed := range uint64(20) {
+			s := newSimFS()
+			l, _, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Append([]byte("first")); err != nil {
+				t.Fatal(err)
+			}
+			s.fault = func(_ int, op string) fault {
+				if op == "sync" {
+					return fault{err: syscall.EIO, power: true} // nothing after it gets through
+				}
+				return fault{power: op == "write" && !syncFails}
+			}
+			if _, err := l.Append([]byte("second")); err == nil {
+				t.Fatal("Append returned well without a sync")
+			}
+			s.kill()
+			l, _, err = Open("log", Options{SegmentBytes: minSegment, FS: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := l.Next()
+			s.crash(rand.New(rand.NewPCG(seed, 9)))
+			l, _, err = Open("log", Options{SegmentBytes: minSegment, FS: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Next() != seen {
+				t.Fatalf("sync failed %v, seed %d: entries up to %d could be read, after a power cut they end before %d", syncFails, seed, seen-1, l.Next())
+			}
+		}
+	}
+}
+
+// TestFullDisk: nothing half visible, and it works again once there is space.
+func TestFullDisk(t *testing.T) {
+	s, b := newSimFS(), newBook()
+	l, _, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	rnd := rand.New(rand.NewPCG(3, 3))
+	for i := range 60 {
+		full := i%10 >= 4
+		s.fault = func(call int, op string) fault {
+			if full && op == "write" {
+				return fault{err: syscall.ENOSPC, half: true}
+			}
+			return fault{}
+		}
+		e := entryOf(rnd, 900)
+		first, err := l.Append(e)
+		if (err == nil) == full || full && !NoSpace(err) {
+			t.Fatalf("append %d, disk full %v: %v", i, full, err)
+		}
+		if err == nil {
+			b.kept[first] = e
+			b.next++
+		}
+		if err := compare(l, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package outbox
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"kenshin/edge/journal"
+	"kenshin/edge/wire"
+)
+
+// line is a record as Dump prints it.
+type line struct {
+	Epoch wire.Epoch `json:"epoch"`
+	Seq   uint64     `json:"seq"`
+	At    string     `json:"at"` // wall clock of the box, UTC
+	Mono  int64      `json:"mono_ms"`
+	Clock uint8      `json:"clock"`
+	Acked bool       `json:"acked"`
+	Kind  string     `json:"kind"`
+	Body  any        `json:"body"`
+	Chain wire.Hash  `json:"chain"`
+}
+
+// hole stands for records that cannot be read.
+type hole struct {
+	Epoch  wire.Epoch `json:"epoch"`
+	From   uint64     `json:"from"`
+	To     uint64     `json:"to"`
+	Damage string     `json:"damage"`
+}
+
+// Dump writes the records in an outbox's folder to w, those of earlier epochs
+// too, one a line in JSON. It is for people; what counts are the bytes. It
+// opens the outbox as an agent would and so fails with an error that wraps
+// journal.ErrLocked while one is running, and cuts off what a crash left.
+func Dump(w io.Writer, dir string) error {
+	if err := dump(w, journal.OS(), dir); err != nil {
+		return fmt.Errorf("dump outbox %s: %w", dir, err)
+	}
+	return nil
+}
+
+func dump(w io.Writer, fsys journal.FS, dir string) error {
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var epochs []wire.Epoch
+	for _, name := range names {
+		var e wire.Epoch
+		if len(name) == hex.EncodedLen(len(e)) && e.UnmarshalText([]byte(name)) == nil {
+			epochs = append(epochs, e)
+		}
+	}
+	if epochs == nil {
+		return errors.New("it is not an outbox: no folder in it is named by an epoch of 32 hexadecimal digits")
+	}
+	lock, err := fsys.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	for _, e := range epochs {
+		if err = dumpEpoch(json.NewEncoder(w), fsys, filepath.Join(dir, e.String()), e); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, lock.Close())
+}
+
+func dumpEpoch(out *json.Encoder, fsys journal.FS, dir string, epoch wire.Epoch) error {
+	_, acked, err := openCursor(fsys, dir)
+	if err != nil {
+		return err
+	}
+	log, _, err := journal.Open(dir, journal.Options{VerifyFrom: ^uint64(0), FS: fsys})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	from := log.First()
+	for from < log.Next() {
+		err := log.Scan(from, func(seq uint64, entry []byte) error {
+			from = seq + 1
+			l, err := newLine(epoch, seq, entry)
+			if err != nil {
+				return out.Encode(hole{epoch, seq, seq, err.Error()})
+			}
+			l.Acked = seq <= acked.through
+			return out.Encode(l)
+		})
+		var d *journal.Damage
+		if errors.As(err, &d) {
+			if err := out.Encode(hole{epoch, from, d.To, d.Error()}); err != nil {
+				return err
+			}
+			from = d.To + 1
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newLine(epoch wire.Epoch, seq uint64, entry []byte) (line, error) {
+	canonical, chain, err := split(entry)
+	if err != nil {
+		return line{}, err
+	}
+	r, err := decode(seq, canonical)
+	if err != nil {
+		return line{}, err
+	}
+	l := line{Epoch: epoch, Seq: seq, At: time.UnixMilli(r.Wall).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		Mono: r.Mono, Clock: uint8(r.Clock), Chain: chain}
+	switch {
+	case r.Declaration != nil:
+		l.Kind, l.Body = "declaration", r.Declaration
+	case r.Reading != nil:
+		l.Kind, l.Body = "reading", r.Reading
+	default:
+		l.Kind, l.Body = "event", r.Event
+	}
+	return l, nil
+}
