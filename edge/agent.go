@@ -11,7 +11,6 @@ package edge
 import (
 	"context"
 	"crypto/ed25519"
-	"fmt"
 	"sync"
 	"time"
 
@@ -92,9 +91,7 @@ const grace = 5 * time.Second
 func (a *Agent) Run(ctx context.Context) error {
 	boot := a.record(a.cfg.Clock.Now())
 	boot.Event = &wire.Event{Code: wire.EventBoot, Detail: "kenshin-edge " + a.cfg.Version}
-	if _, err := a.cfg.Outbox.Append(boot); err != nil {
-		return fmt.Errorf("edge %s: %w", a.cfg.Edge, err)
-	}
+	a.keep([]wire.Record{boot}, nil) // a full outbox must not keep the agent from emptying it
 	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	polling, gctx := errgroup.WithContext(ctx)

@@ -60,7 +60,7 @@ func (c *PlantClock) Sleep(ctx context.Context, d time.Duration) error {
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := (realClock{}).Sleep(ctx, time.Second); err != nil {
+		if err := RealClock().Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -70,7 +69,7 @@ func (a *Agent) keep(recs []wire.Record, states []deviceState) {
 		a.lost = loss{}
 		return
 	}
-	a.cfg.Log.Error("readings not kept", zap.Int("readings", len(recs)), zap.Error(err))
+	a.cfg.Log.Error("records not kept", zap.Int("records", len(recs)), zap.Error(err))
 	if a.lost.count == 0 {
 		a.lost.from, a.lost.cause = recs[0].Wall, clip(err.Error())
 	}
@@ -209,24 +208,5 @@ func outcome(words []uint16, err error) wire.BlockResult {
 		return wire.BlockResult{Status: wire.Unreachable}
 	default:
 		return wire.BlockResult{Status: wire.Malformed}
-	}
-}
-
-// realClock is the clock of the machine.
-type realClock struct{}
-
-// RealClock returns the clock of the machine.
-func RealClock() Clock { return realClock{} }
-
-func (realClock) Now() time.Time { return time.Now() }
-
-func (realClock) Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }

@@ -188,7 +188,7 @@ func (p *publisher) progress(ack *wire.Ack, before uint64, restarted bool) {
 		p.next, p.sent = from, nil
 	case len(ack.Want) > 0 && ack.Through != p.wentBack:
 		p.wentBack = ack.Through
-		p.next, p.sent = ack.Through+1, nil
+		p.next, p.sent = max(ack.Through+1, p.cfg.Outbox.First()), nil
 	}
 }
 

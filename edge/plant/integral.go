@@ -41,14 +41,14 @@ type day struct {
 // delivered returns what the counters show at Start: devices come used.
 func (s *Site) delivered() [flows]int64 {
 	var e [flows]int64
-	for i, wh := range [flows]float64{120e6, 120e6, 120e6, 350e6, 2e6, 450e6} {
+	for i, wh := range [flows]float64{600e6, 600e6, 600e6, 1750e6, 10e6, 450e6} {
 		e[i] = int64(wh*(0.9+0.2*chance(s.cfg.Seed, noiseFactory, 100+uint64(i)))) * whMs
 	}
 	return e
 }
 
 // at returns all flows at t. Days that no one asked for before are integrated
-// once, in about a quarter of a millisecond each; going back is as good as going on.
+// once, in less than a millisecond each; going back is as good as going on.
 func (s *Site) at(t time.Time) [flows]flow {
 	ms := max(t.Sub(s.cfg.Start).Milliseconds(), 0)
 	s.mu.Lock()
@@ -114,7 +114,7 @@ func (s *Site) powers(t time.Time) [flows]int64 {
 			sum += p[i]
 		}
 	}
-	net := sum - int64(math.Round(250+150*s.sky.noise(noiseOwnUse, t, 3*time.Hour)))
+	net := sum - int64(math.Round(1250+750*s.sky.noise(noiseOwnUse, t, 3*time.Hour)))
 	p[exportFlow], p[importFlow] = max(net, 0), max(-net, 0)
 	p[chillerFlow] = s.chillerPower(t, air)
 	return p

@@ -20,12 +20,12 @@ type SiteConfig struct {
 
 const (
 	inverters     = 3
-	inverterWatts = 50_000  // AC rating of one inverter
-	arrayWatts    = 60_000  // of the modules on one inverter, at 1000 W/m2 and 25 degrees
+	inverterWatts = 250_000 // AC rating of one inverter
+	arrayWatts    = 300_000 // of the modules on one inverter, at 1000 W/m2 and 25 degrees
 	chillerWatts  = 120_000 // rating of the chiller
 )
 
-// Site is a solar plant of three 50 kW inverters that feeds into the grid
+// Site is a solar plant of three 250 kW inverters that feeds into the grid
 // through one meter, and a chiller with a meter of its own.
 type Site struct {
 	cfg  SiteConfig
@@ -37,13 +37,15 @@ type Site struct {
 	today *day           // the day last asked for
 }
 
-// NewSite returns the site. It starts nothing and calculates nothing yet.
+// NewSite returns the site, calculated up to the clock's present so that its
+// units answer at once: about a second for every four years since Start.
 func NewSite(c SiteConfig) *Site {
 	s := &Site{cfg: c, sky: sky{c.Seed, c.Latitude, c.Longitude}}
 	for i := range s.size {
 		s.size[i] = 0.97 + 0.06*chance(c.Seed, noiseFactory, uint64(i))
 	}
 	s.dawns = append(s.dawns, s.delivered())
+	s.at(c.Clock.Now())
 	return s
 }
 
@@ -52,7 +54,7 @@ func (s *Site) Inverters() map[uint8]Unit {
 	units := make(map[uint8]Unit)
 	for i := range inverters {
 		plate := Nameplate{
-			Manufacturer: "Kenshin", Model: "Simulated 50 kW", Version: "1",
+			Manufacturer: "Kenshin", Model: "Simulated 250 kW", Version: "1",
 			Serial: fmt.Sprintf("SIM-%d-%d", s.cfg.Seed, i+1),
 		}
 		units[uint8(i+1)] = SunSpecInverter(plate, func() (Output, bool) { return s.output(i, s.cfg.Clock.Now()), true })
@@ -113,7 +115,7 @@ func (s *Site) output(i int, t time.Time) Output {
 		WattHours:  uint64(now.wattHours()),
 		State:      state,
 		Grid: &Grid{
-			CentiAmps:    uint16(math.Round(100 * float64(now.watts) / volts)),
+			DeciAmps:     uint16(math.Round(10 * float64(now.watts) / volts)),
 			DeciVolts:    l.deciVolts,
 			CentiHertz:   l.centiHertz,
 			CabinetDeciC: int16(math.Round(10 * (s.sky.ambient(t) + 25*float64(now.watts)/inverterWatts))),

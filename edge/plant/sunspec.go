@@ -27,7 +27,7 @@ type Output struct {
 
 // Grid is what an inverter measures beside power.
 type Grid struct {
-	CentiAmps    uint16    // per phase, the same in all three
+	DeciAmps     uint16    // per phase, the same in all three
 	DeciVolts    [3]uint16 // phase to neutral
 	CentiHertz   uint16
 	CabinetDeciC int16 // temperature
@@ -107,9 +107,9 @@ func (u *sunspecInverter) inverter(out Output) []uint16 {
 		m[i] = noInt16 // scale factors and int16 points
 	}
 	if g := out.Grid; g != nil {
-		m[2] = saturate(3 * uint32(g.CentiAmps)) // A
-		m[3], m[4], m[5] = g.CentiAmps, g.CentiAmps, g.CentiAmps
-		m[6] = scale(-2) // A_SF
+		m[2] = saturate(3 * uint32(g.DeciAmps)) // A
+		m[3], m[4], m[5] = g.DeciAmps, g.DeciAmps, g.DeciAmps
+		m[6] = scale(-1) // A_SF
 		copy(m[10:13], g.DeciVolts[:])
 		m[13] = scale(-1) // V_SF
 		m[16] = g.CentiHertz
