@@ -1,0 +1,471 @@
+package calc
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// hour is a time on 2026-03-01 and after, UTC, in ms.
+func hour(h float64) int64 {
+	return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).UnixMilli() + int64(h*3_600_000)
+}
+
+func at(h float64, value string) Sample {
+	return Sample{At: hour(h), Value: num(value), Unit: "kWh", Good: true}
+}
+
+// TestCounterRules has a line for each rule. Samples come in order; energy is that
+// of three days from 2026-03-01, held what rule 7 takes of it.
+func TestCounterRules(t *testing.T) {
+	rated := Register{RatedKW: num("10")} // lags by at most 0.8333.. kWh
+	bad := Sample{At: hour(2), Reason: "exception 2"}
+	for _, tt := range []struct {
+		name    string
+		spec    Register
+		samples []Sample
+		energy  string
+		held    string
+		events  string
+		pending string // value of the first reading below
+	}{
+		{"1: a sample that is not good is no reading", rated, []Sample{at(1, "5"), bad, at(3, "7")}, "2", "0", "", ""},
+		{"1: a broken clock dates nothing", rated, []Sample{{At: 0, Value: num("1"), Unit: "kWh", Good: true}, at(1, "5"), {At: 1 << 60, Value: num("9"), Unit: "kWh", Good: true}, at(2, "6")}, "1", "0", "", ""},
+		{"2: units are converted exactly", Register{}, []Sample{at(1, "1"), {At: hour(2), Value: num("1500.5"), Unit: "Wh", Good: true}, {At: hour(3), Value: num("0.00225"), Unit: "MWh", Good: true}, {At: hour(4), Value: num("0.00001"), Unit: "GWh", Good: true}}, "9", "0", "", ""},
+		{"2: an unknown unit is no reading, and shown once a day", rated, []Sample{at(1, "1"), {At: hour(2), Value: num("5"), Unit: "varh", Good: true}, {At: hour(3), Value: num("6"), Unit: "", Good: true}, at(4, "2")}, "1", "0", "unit×2", ""},
+		{"3: what was counted before the first reading is not measured", rated, []Sample{at(1, "6259559")}, "0", "0", "", ""},
+		{"6: a gap is measured, on the day of the reading that ends it", rated, []Sample{at(1, "0"), at(47, "400")}, "400", "0", "", ""},
+		{"7: as much as rated power is no jump", rated, []Sample{at(1, "0"), at(2, "10"), at(3, "20")}, "20", "0", "", ""},
+		{"7: a register may lag", rated, []Sample{at(1, "0"), at(2, "9.5"), at(3, "20")}, "20", "0", "", ""},
+		{"7: but not twice", rated, []Sample{at(1, "0"), at(2, "10.8"), at(3, "21.6")}, "21.6", "0.8", "jump×1", ""},
+		{"7: it may lag again after it was slower", rated, []Sample{at(1, "0"), at(2, "10.8"), at(3, "20"), at(4, "30.8")}, "30.8", "0", "", ""},
+		{"7: lag does not end at midnight", rated, []Sample{at(22, "0"), at(23, "9.5"), at(24.5, "25.2")}, "25.2", "0", "", ""},
+		{"7: what is beyond rated power × time is held back", rated, []Sample{at(1, "0"), at(2, "15")}, "15", "5", "jump×1", ""},
+		{"7: jumps that follow each other are one line", rated, []Sample{at(1, "0"), at(2, "15"), at(3, "30"), at(4, "31")}, "31", "10", "jump×2", ""},
+		{"7: a coarse register counts in steps", Register{RatedKW: num("3"), StepKWh: num("1")}, []Sample{at(1, "10"), at(1.01, "11"), at(1.35, "12")}, "2", "0", "", ""},
+		{"7: which without its step looks like a jump", Register{RatedKW: num("3")}, []Sample{at(1, "10"), at(1.01, "11")}, "1", "0.97", "jump×1", ""},
+		{"7: what rated power makes is rounded down", Register{RatedKW: num("1")}, []Sample{at(1, "0"), {At: hour(1) + 1, Value: num("1"), Unit: "kWh", Good: true}}, "1", "1", "jump×1", ""},
+		{"7: without a rating nothing is a jump", Register{}, []Sample{at(1, "0"), at(2, "1000000")}, "1000000", "0", "", ""},
+		{"8: a fall is pending and the value in force stays", rated, []Sample{at(1, "100"), at(2, "105"), at(3, "40")}, "5", "0", "", "40"},
+		{"8: what it counts meanwhile is not measured", rated, []Sample{at(1, "100"), at(2, "0"), at(30, "99")}, "0", "0", "", "0"},
+		{"8: a fall to 0 for two days is a dip when the old count is back", rated, []Sample{at(1, "100"), at(2, "0"), at(49, "0"), at(49.5, "110")}, "10", "0", "dip×1", ""},
+		{"8: back through a mean of the quarter hour is still proof", rated, []Sample{at(1, "100"), at(2, "0"), at(2.25, "98"), at(2.5, "100.5")}, "0.5", "0", "dip×1", ""},
+		{"8: proof is not forgotten on a slow way back", rated, []Sample{at(1, "100"), at(2, "0"), at(2.25, "98"), at(2.5, "98.5"), at(3, "100.5")}, "0.5", "0", "dip×1", ""},
+		{"8: back exactly to the value in force is a dip", rated, []Sample{at(1, "100"), at(2, "0"), at(3, "100")}, "0", "0", "dip×1", ""},
+		{"8: counted past the old value as fast as it may: perhaps exchanged", rated, []Sample{at(1, "5"), at(2, "0"), at(3, "4"), at(4, "9")}, "4", "0", "recovered×1", ""},
+		{"8: without a rating the way back proves nothing and is accepted", Register{}, []Sample{at(1, "5"), at(2, "0"), at(3, "4"), at(4, "9")}, "4", "0", "dip×1", ""},
+		{"8: a way back that is a jump is held back", rated, []Sample{at(1, "100"), at(2, "0"), at(3, "1100")}, "1000", "980", "dip×1 jump×1", ""},
+		{"4: the same once more changes nothing", rated, []Sample{at(1, "1"), at(2, "2"), at(2, "2.00"), at(3, "3")}, "2", "0", "", ""},
+	} {
+		c := NewCurve(tt.spec, time.UTC)
+		for _, s := range tt.samples {
+			if err := c.Add(s); err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+		}
+		span := Span{day("2026-03-01"), day("2026-03-03")}
+		held, events := decimal.Zero, []string{}
+		c.Events(span, func(_ Date, e *Event) {
+			held, events = held.Add(e.Held), append(events, fmt.Sprintf("%s×%d", e.Cause, e.Count))
+		})
+		pending := ""
+		if f := c.Pending(); f.From.At != 0 {
+			pending = f.From.KWh.String()
+		}
+		energy := c.Energy(span.Start, span.End.Next()).String()
+		if energy != tt.energy || held.String() != tt.held || strings.Join(events, " ") != tt.events || pending != tt.pending {
+			t.Errorf("%s: %s kWh, held %s, events %q, pending %q; want %s, %s, %q, %q", tt.name, energy, held, events, pending, tt.energy, tt.held, tt.events, tt.pending)
+		}
+	}
+}
+
+// Rules 4 and 5: what is refused, and that it changes nothing.
+func TestLateAndConflict(t *testing.T) {
+	bad := func(h float64) Sample { return Sample{At: hour(h), Reason: "timeout"} }
+	for _, tt := range []struct {
+		name  string
+		first Sample
+		then  Sample
+		want  error
+	}{
+		{"earlier", at(5, "10"), at(4, "9"), ErrLate},
+		{"earlier than a pending one", at(5, "1"), at(4.5, "12"), ErrLate},
+		{"earlier than a bad one", bad(5), at(4.5, "12"), ErrLate},
+		{"a bad one earlier", at(5, "12"), bad(4.5), ErrLate},
+		{"equal time, equal value, other unit", at(5, "10"), Sample{At: hour(5), Value: num("10000"), Unit: "Wh", Good: true}, nil},
+		{"equal time, other value", at(5, "10"), at(5, "10.1"), ErrConflict},
+		{"equal time, now bad", at(5, "10"), bad(5), ErrConflict},
+		{"equal time, bad before", bad(5), at(5, "10"), ErrConflict},
+		{"bad twice", bad(5), bad(5), nil},
+		{"0 is not bad", Sample{At: hour(5), Unit: "kWh", Good: true}, bad(5), ErrConflict},
+	} {
+		c := NewCurve(Register{RatedKW: num("10")}, time.UTC)
+		for _, s := range []Sample{at(1, "5"), tt.first} {
+			if err := c.Add(s); err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+		}
+		before := dump(t, c)
+		if err := c.Add(tt.then); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+		if after := dump(t, c); after != before {
+			t.Errorf("%s: changed\n%s\nto\n%s", tt.name, before, after)
+		}
+	}
+}
+
+// A reading exactly at midnight closes the day before and opens the next.
+func TestBoundary(t *testing.T) {
+	c := NewCurve(Register{}, time.UTC)
+	for _, s := range []Sample{at(0, "10"), at(12, "15"), at(24, "20"), at(60, "50")} {
+		if err := c.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d, want := range map[string]string{"2026-02-27": "0", "2026-02-28": "0", "2026-03-01": "10", "2026-03-02": "0", "2026-03-03": "30", "2026-03-04": "0"} {
+		if got := c.Energy(day(d), day(d).Next()); got.String() != want {
+			t.Errorf("%s: %s kWh, want %s", d, got, want)
+		}
+	}
+	var days []string
+	for _, k := range c.Closings(day("2026-03-01")) {
+		days = append(days, k.Day.String())
+	}
+	if !slices.Equal(days, []string{"2026-03-01", "2026-03-03"}) {
+		t.Errorf("closings from 2026-03-01: %v; want the day of the reading at midnight and the running one", days)
+	}
+	if l := c.Closings(day("2026-03-04")); l == nil || len(l) != 0 {
+		t.Errorf("closings after the last: %v, want an empty list that is not nil", l)
+	}
+}
+
+// TestClosingsGolden holds the form in which closings are stored.
+func TestClosingsGolden(t *testing.T) {
+	c := NewCurve(Register{RatedKW: num("10")}, zone(t, "Asia/Bangkok"))
+	for _, s := range []Sample{
+		{At: hour(1), Reason: "timeout"}, at(2, "5"), at(3, "30.25"), {At: hour(4), Value: num("1"), Unit: "varh", Good: true},
+		at(5, "0"), at(6, "31"), at(30, "20"), at(31, "24"), {At: hour(32), Reason: "0xFFFFFFFF"},
+	} {
+		if err := c.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := json.MarshalIndent(c.Closings(Date{}), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/closings.golden", append(got, '\n'))
+}
+
+// What a curve gave away does not change when it goes on.
+func TestClosingsAreTheCallers(t *testing.T) {
+	c := NewCurve(Register{RatedKW: num("1")}, time.UTC)
+	add := func(s Sample) {
+		if err := c.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(at(1, "0"))
+	add(at(2, "50"))
+	given := c.Closings(Date{})
+	r, err := RestoreCurve(c.Spec(), time.UTC, given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(at(3, "100"))
+	if got := given[0].Events[0]; got.Count != 1 || got.Held.String() != "49" {
+		t.Errorf("the event given away became %+v", got)
+	}
+	given[0].Events[0].Count = 7
+	r.Events(Span{day("2026-03-01"), day("2026-03-01")}, func(_ Date, e *Event) {
+		if e.Count != 1 {
+			t.Errorf("the event of the restored curve became %+v", e)
+		}
+	})
+}
+
+// A register gone mad fills neither memory nor disk, and loses no kWh.
+func TestEventsOfADayAreBounded(t *testing.T) {
+	c := NewCurve(Register{RatedKW: num("1")}, time.UTC)
+	value := decimal.Zero
+	for i := range 5000 {
+		rise := "0.001"
+		if i%2 == 1 {
+			rise = "3"
+		}
+		value = value.Add(num(rise))
+		if err := c.Add(Sample{At: hour(1) + int64(i)*10_000, Value: value, Unit: "kWh", Good: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, count, held := 0, 0, decimal.Zero
+	c.Events(Span{day("2026-03-01"), day("2026-03-02")}, func(_ Date, e *Event) { n, count, held = n+1, count+e.Count, held.Add(e.Held) })
+	if n > maxEvents || count != 2500 || !held.GreaterThan(num("7490")) {
+		t.Errorf("%d lines for %d jumps, %s kWh held back; want at most %d, 2500, about 7493", n, count, held, maxEvents)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	c := NewCurve(Register{}, time.UTC)
+	for _, s := range []Sample{at(1, "1"), at(30, "2")} {
+		if err := c.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, spoil := range map[string]func([]Closing){
+		"other rules":    func(l []Closing) { l[1].Rules++ },
+		"order":          func(l []Closing) { l[0], l[1] = l[1], l[0] },
+		"a day twice":    func(l []Closing) { l[1] = l[0] },
+		"another zone's": func(l []Closing) { l[1].Day = l[1].Day.Next() },
+	} {
+		l := c.Closings(Date{})
+		spoil(l)
+		if _, err := RestoreCurve(Register{}, time.UTC, l); err == nil {
+			t.Errorf("%s: restored all the same", name)
+		}
+	}
+}
+
+// dump is everything a curve holds, as it is stored.
+func dump(t testing.TB, c *Curve) string {
+	t.Helper()
+	text, err := json.Marshal(c.Closings(Date{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// restore takes a curve through its stored form.
+func restore(t testing.TB, c *Curve, z *time.Location) *Curve {
+	t.Helper()
+	var l []Closing
+	if err := json.Unmarshal([]byte(dump(t, c)), &l); err != nil {
+		t.Fatal(err)
+	}
+	r, err := RestoreCurve(c.Spec(), z, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// trouble makes samples of a counter in the order in which they arrive:
+// everything the rules know of, over some days, some of it late and twice.
+func trouble(r *rand.Rand, n int) []Sample {
+	units := []string{"kWh", "Wh", "MWh", "varh"}
+	var out []Sample
+	ms := hour(r.Float64() * 48)
+	value := int64(r.IntN(100_000)) // Wh
+	for range n {
+		switch r.IntN(12) {
+		case 0:
+			ms += int64(r.IntN(40)) * 3_600_000
+		case 1:
+			ms = hour(float64(24 * (1 + (ms-hour(0))/86_400_000))) // midnight, UTC
+		default:
+			ms += int64(1+r.IntN(90)) * 60_000
+		}
+		value += int64(r.IntN(9000))
+		s := Sample{At: ms, Unit: "Wh", Good: true, Value: decimal.New(value, 0)}
+		switch r.IntN(14) {
+		case 0:
+			s.Value = decimal.Zero
+		case 1:
+			s.Value = decimal.New(value*int64(r.IntN(100))/100, 0)
+		case 2:
+			s.Good = false
+		case 3:
+			s.Unit = units[r.IntN(len(units))]
+			s.Value = s.Value.Shift([]int32{-3, 0, -6, 0}[slices.Index(units, s.Unit)])
+		case 4:
+			value += int64(r.IntN(3_000_000))
+		case 5:
+			value = int64(r.IntN(1000))
+		}
+		out = append(out, s)
+		for r.IntN(10) == 0 { // again, the same or not
+			if r.IntN(2) == 0 {
+				s.Value = s.Value.Add(decimal.New(int64(r.IntN(3)), 0))
+			}
+			out = append(out, s)
+		}
+	}
+	for range r.IntN(n) { // late ones
+		i, j := r.IntN(len(out)), r.IntN(len(out))
+		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}
+
+// inOrder is what a curve is when it gets the samples by time; of equal times
+// the first to arrive comes first.
+func inOrder(t testing.TB, spec Register, z *time.Location, samples []Sample) *Curve {
+	t.Helper()
+	sorted := slices.Clone(samples)
+	slices.SortStableFunc(sorted, func(a, b Sample) int { return cmp.Compare(a.At, b.At) })
+	c := NewCurve(spec, z)
+	for _, s := range sorted {
+		if err := c.Add(s); err != nil && !errors.Is(err, ErrConflict) {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// TestOrderOfArrivalMakesNoDifference settles samples as the collector does:
+// late ones wait until the step ends, then the curve is rewound to the earliest
+// day and given what is stored from there. It is stored and restored now and then.
+func TestOrderOfArrivalMakesNoDifference(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		z := zone(t, []string{"UTC", "Asia/Kolkata", "America/Santiago", "Pacific/Auckland"}[r.IntN(4)])
+		spec := Register{}
+		if r.IntN(3) > 0 {
+			spec = Register{RatedKW: num("7.5"), StepKWh: num("0.01")}
+		}
+		arrivals := trouble(r, 80)
+		c := NewCurve(spec, z)
+		stored := map[int64]Sample{} // the first of each instant, as the series store keeps it
+		var again *Date
+		for i, s := range arrivals {
+			if _, ok := stored[s.At]; !ok {
+				stored[s.At] = s
+			}
+			switch err := c.Add(s); {
+			case errors.Is(err, ErrLate):
+				if d := ClosingDay(s.At, z); again == nil || d.Before(*again) {
+					again = &d
+				}
+			case err != nil && !errors.Is(err, ErrConflict):
+				t.Fatal(err)
+			}
+			if again != nil && (r.IntN(4) == 0 || i == len(arrivals)-1) {
+				c.Rewind(*again)
+				var list []Sample
+				for ms, s := range stored {
+					if ms > again.Start(z).UnixMilli() {
+						list = append(list, s)
+					}
+				}
+				slices.SortFunc(list, func(a, b Sample) int { return cmp.Compare(a.At, b.At) })
+				for _, s := range list {
+					if err := c.Add(s); err != nil {
+						t.Fatal(err)
+					}
+				}
+				again = nil
+			}
+			if r.IntN(5) == 0 {
+				c = restore(t, c, z)
+			}
+		}
+		if got, want := dump(t, c), dump(t, inOrder(t, spec, z, arrivals)); got != want {
+			t.Fatalf("seed %d:\n%s\nwant\n%s", seed, got, want)
+		}
+	}
+}
+
+// TestRestoreGoesOnAlike restores a curve after every sample.
+func TestRestoreGoesOnAlike(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		samples := trouble(r, 60)
+		whole := NewCurve(Register{RatedKW: num("5")}, time.UTC)
+		broken := NewCurve(Register{RatedKW: num("5")}, time.UTC)
+		for i, s := range samples {
+			e1, e2 := whole.Add(s), broken.Add(s)
+			if fmt.Sprint(e1) != fmt.Sprint(e2) {
+				t.Fatalf("seed %d, sample %d: %v, restored %v", seed, i, e1, e2)
+			}
+			broken = restore(t, broken, time.UTC)
+			if got, want := dump(t, broken), dump(t, whole); got != want {
+				t.Fatalf("seed %d, sample %d:\n%s\nwant\n%s", seed, i, got, want)
+			}
+			if broken.First() != whole.First() && broken.First().KWh.Cmp(whole.First().KWh) != 0 {
+				t.Fatalf("seed %d, sample %d: first %v, want %v", seed, i, broken.First(), whole.First())
+			}
+		}
+	}
+}
+
+// TestPartsAddUp cuts the time at random days, and rewinds to one of them.
+func TestPartsAddUp(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		c := inOrder(t, Register{RatedKW: num("9")}, time.UTC, trouble(r, 100))
+		from, to := day("2026-02-20"), day("2026-04-20")
+		sum, days := decimal.Zero, decimal.Zero
+		for a := from; a != to; {
+			b := a
+			for range 1 + r.IntN(9) {
+				if b != to {
+					b = b.Next()
+				}
+			}
+			part := c.Energy(a, b)
+			if part.IsNegative() {
+				t.Fatalf("seed %d: %v to %v is %v kWh", seed, a, b, part)
+			}
+			sum = sum.Add(part)
+			for ; a != b; a = a.Next() {
+				days = days.Add(c.Energy(a, a.Next()))
+			}
+		}
+		if whole := c.Energy(from, to); !whole.Equal(sum) || !whole.Equal(days) || !whole.Equal(c.Last().KWh.Sub(c.First().KWh)) {
+			t.Fatalf("seed %d: parts %v, days %v, whole %v", seed, sum, days, whole)
+		}
+	}
+}
+
+// What can be claimed never exceeds what the plant can make, lag granted once.
+func TestClaimableIsPossible(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		c := inOrder(t, Register{RatedKW: num("3")}, time.UTC, trouble(r, 100))
+		all := Span{day("2026-02-20"), day("2026-06-20")}
+		claim := c.Energy(all.Start, all.End)
+		c.Events(all, func(_ Date, e *Event) {
+			if e.Held.IsNegative() || e.Held.GreaterThan(e.After.Sub(e.Before).Abs().Mul(decimal.New(int64(e.Count), 0))) {
+				t.Errorf("seed %d: %+v holds back more than was measured", seed, e)
+			}
+			claim = claim.Sub(e.Held)
+		})
+		most := num("3").Mul(decimal.New(c.Last().At-c.First().At+lagMs, 0)).Div(num("3600000"))
+		if claim.IsNegative() || claim.GreaterThan(most) {
+			t.Errorf("seed %d: claimable %v kWh, the plant can make %v", seed, claim, most)
+		}
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	for name, spec := range map[string]Register{"unrated": {}, "rated": {RatedKW: num("250")}} {
+		b.Run(name, func(b *testing.B) {
+			samples := make([]Sample, 7*1440)
+			for i := range samples {
+				samples[i] = Sample{At: hour(0) + int64(i)*60_000, Value: decimal.New(int64(i)*2000, 0), Unit: "Wh", Good: true}
+			}
+			z := zone(b, "Asia/Bangkok")
+			b.ReportAllocs()
+			c, i := NewCurve(spec, z), 0
+			for b.Loop() {
+				if i == len(samples) {
+					c, i = NewCurve(spec, z), 0
+				}
+				if err := c.Add(samples[i]); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}

@@ -1,0 +1,308 @@
+package calc
+
+import (
+	"errors"
+	"fmt"
+	"go/token"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// Project is what a project's file in configs/projects says. Everything it
+// fixes ex ante comes with its source.
+type Project struct {
+	Reference   string           `yaml:"reference"` // number in the registry, unique
+	Title       string           `yaml:"title"`
+	Country     string           `yaml:"country"`
+	Zone        string           `yaml:"zone"`        // IANA name; days, months and vintages are cut there
+	Status      string           `yaml:"status"`      // "" for a project, Illustration when its numbers are invented
+	Methodology Pin              `yaml:"methodology"` // for good: a registered project stays on its version
+	Periods     []Span           `yaml:"periods"`     // may leave gaps, must not overlap
+	Parameters  map[string]Value `yaml:"parameters"`  // fixed ex ante, by symbol; for all units
+	Units       map[string]Unit  `yaml:"units"`       // what is fixed for one unit only; may be left out
+	Meters      []Meter          `yaml:"meters"`
+}
+
+// Illustration is the status of a project whose numbers are invented.
+const Illustration = "illustration"
+
+// Pin names one version of a methodology.
+type Pin struct {
+	Number  string `yaml:"number"`
+	Version string `yaml:"version"`
+}
+
+// String returns "number version".
+func (p Pin) String() string { return p.Number + " " + p.Version }
+
+// Value is a parameter fixed ex ante.
+type Value struct {
+	Value  *Number `yaml:"value"`
+	Unit   string  `yaml:"unit"`   // must be the methodology's; nothing is converted silently
+	Source string  `yaml:"source"` // document a verifier can open
+}
+
+// Unit is one unit i of the methodology with what is fixed for it alone.
+type Unit struct {
+	Title      string           `yaml:"title"`
+	Parameters map[string]Value `yaml:"parameters"`
+}
+
+// Roles of a meter.
+const (
+	RoleCounts = ""      // its energy is claimed
+	RoleCheck  = "check" // shown beside, never used in RE and PE
+)
+
+// Meter is one counter of the project.
+type Meter struct {
+	Key         string `yaml:"key"` // names it in the report
+	Title       string `yaml:"title"`
+	Register    string `yaml:"register"`     // counter, as edge/device/point
+	Power       string `yaml:"power"`        // momentary power, as edge/device/point; only shown
+	RatedKW     Number `yaml:"rated_kW"`     // most power that can flow through it; 0 when not known
+	RatedSource string `yaml:"rated_source"` // where rated_kW is from
+	StepKWh     Number `yaml:"step_kWh"`     // one step of the register's last digit; matters when it is coarse
+	Parameter   string `yaml:"parameter"`    // symbol of the methodology it feeds
+	Unit        string `yaml:"unit"`         // unit i it belongs to; its own when left out
+	Role        string `yaml:"role"`         // RoleCounts or RoleCheck
+}
+
+// UnitName returns the name of the unit i that the meter belongs to.
+func (m *Meter) UnitName() string {
+	if m.Unit != "" {
+		return m.Unit
+	}
+	return m.Key
+}
+
+var (
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	keyPattern  = regexp.MustCompile(`^[a-z0-9-]{3,40}/[A-Za-z0-9._-]+/[^/\s]+$`)
+)
+
+// Validate reports the first thing that does not hold, and what to do about it.
+// Whether the project fits its methodology is left to Fits.
+func (p *Project) Validate() error {
+	switch {
+	case !namePattern.MatchString(p.Reference):
+		return fmt.Errorf("reference %q: want 1 to 64 letters, digits, '.', '_' and '-'", p.Reference)
+	case p.Title == "":
+		return fmt.Errorf("project %s has no title", p.Reference)
+	case p.Status != "" && p.Status != Illustration:
+		return fmt.Errorf("status %q: leave it out, or write %q when the numbers are invented", p.Status, Illustration)
+	case p.Methodology.Number == "" || p.Methodology.Version == "":
+		return errors.New("methodology: give both number and version of the one it is registered under")
+	case len(p.Periods) == 0:
+		return errors.New("periods: give at least one monitoring period, with start and end")
+	case len(p.Meters) == 0:
+		return errors.New("meters: give at least one")
+	}
+	if _, err := location(p.Zone); err != nil {
+		return err
+	}
+	if err := checkPeriods(p.Periods); err != nil {
+		return err
+	}
+	if err := checkValues("parameter", p.Parameters); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
+		if !namePattern.MatchString(name) {
+			return fmt.Errorf("unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", name)
+		}
+		if err := checkValues("unit "+name+": parameter", p.Units[name].Parameters); err != nil {
+			return err
+		}
+	}
+	return p.checkMeters()
+}
+
+func checkValues(what string, values map[string]Value) error {
+	for _, symbol := range slices.Sorted(maps.Keys(values)) {
+		v := values[symbol]
+		switch {
+		case !token.IsIdentifier(symbol):
+			return fmt.Errorf("%s %q is no symbol; write it as the methodology does, like EF_RE", what, symbol)
+		case v.Value == nil:
+			return fmt.Errorf("%s %s has no value", what, symbol)
+		case !v.Value.sane():
+			return fmt.Errorf("%s %s: its value has more than 30 digits before or after the point", what, symbol)
+		case v.Unit == "":
+			return fmt.Errorf("%s %s has no unit; write 1 when it is a plain number", what, symbol)
+		case v.Source == "":
+			return fmt.Errorf("%s %s has no source; name the document and table that a verifier can open", what, symbol)
+		}
+		if _, err := parseUnit(v.Unit); err != nil {
+			return fmt.Errorf("%s %s: %w", what, symbol, err)
+		}
+	}
+	return nil
+}
+
+func (p *Project) checkMeters() error {
+	keys, registers := make(map[string]bool), make(map[string]string)
+	for i := range p.Meters {
+		m := &p.Meters[i]
+		if err := m.check(); err != nil {
+			return err
+		}
+		if keys[m.Key] {
+			return fmt.Errorf("meter %s: two meters have this key; give each its own", m.Key)
+		}
+		keys[m.Key] = true
+		if other, ok := registers[m.Register]; ok {
+			return fmt.Errorf("meter %s: register %s is already that of meter %s; its energy would count twice", m.Key, m.Register, other)
+		}
+		registers[m.Register] = m.Key
+		if _, ok := p.Units[m.Unit]; m.Unit != "" && len(p.Units) > 0 && !ok {
+			return fmt.Errorf("meter %s: unit %q is not among the units of the project", m.Key, m.Unit)
+		}
+	}
+	return nil
+}
+
+// maxRatedKW bounds rated power: no meter measures more than 10 GW.
+var maxRatedKW = decimal.New(1, 7)
+
+func (m *Meter) check() error {
+	switch {
+	case !namePattern.MatchString(m.Key):
+		return fmt.Errorf("meter %q: its key must be 1 to 64 letters, digits, '.', '_' and '-'", m.Key)
+	case !keyPattern.MatchString(m.Register):
+		return fmt.Errorf("meter %s: register %q: want edge/device/point, like site-1/inv-1/ActWh", m.Key, m.Register)
+	case m.Power != "" && !keyPattern.MatchString(m.Power):
+		return fmt.Errorf("meter %s: power %q: want edge/device/point, like site-1/inv-1/W", m.Key, m.Power)
+	case m.Role != RoleCounts && m.Role != RoleCheck:
+		return fmt.Errorf("meter %s: role %q: leave it out, or write %q for a meter that is only compared", m.Key, m.Role, RoleCheck)
+	case m.Role == RoleCounts && m.Parameter == "":
+		return fmt.Errorf("meter %s: parameter: name the symbol of the methodology that it feeds, like EG", m.Key)
+	case m.Unit != "" && !namePattern.MatchString(m.Unit):
+		return fmt.Errorf("meter %s: unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", m.Key, m.Unit)
+	case m.RatedKW.IsZero() != (m.RatedSource == ""):
+		return fmt.Errorf("meter %s: rated_kW and rated_source go together: a limit needs its nameplate or data sheet", m.Key)
+	case m.RatedKW.IsNegative() || !m.RatedKW.sane() || m.RatedKW.GreaterThan(maxRatedKW) || !m.RatedKW.Shift(6).IsInteger():
+		return fmt.Errorf("meter %s: rated_kW %s: want more than 0, at most 10000000, at most 6 decimals", m.Key, m.RatedKW)
+	case m.StepKWh.IsNegative() || !m.StepKWh.sane():
+		return fmt.Errorf("meter %s: step_kWh %s: want 0 or more", m.Key, m.StepKWh)
+	case m.StepKWh.IsPositive() && m.RatedKW.IsZero():
+		return fmt.Errorf("meter %s: step_kWh only matters beside rated_kW; give both or neither", m.Key)
+	}
+	return nil
+}
+
+// Location returns the project's zone.
+func (p *Project) Location() (*time.Location, error) { return location(p.Zone) }
+
+// Registers returns the counters to follow, check meters included, in the order
+// of the file.
+func (p *Project) Registers() []Register {
+	out := make([]Register, len(p.Meters))
+	for i := range p.Meters {
+		m := &p.Meters[i]
+		out[i] = Register{Key: m.Register, RatedKW: m.RatedKW.Decimal, StepKWh: m.StepKWh.Decimal}
+	}
+	return out
+}
+
+// Fits reports what of the project does not fit a methodology: another version,
+// a parameter that is missing, unknown or in another unit, a meter that feeds
+// nothing, a unit i without one of its meters.
+func (p *Project) Fits(m *Methodology) error {
+	if pin := (Pin{m.Number, m.Version}); pin != p.Methodology {
+		return fmt.Errorf("project %s is registered under methodology %v, this is %v", p.Reference, p.Methodology, pin)
+	}
+	if err := p.fit(m, "parameter", p.Parameters, false); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
+		if err := p.fit(m, "unit "+name+": parameter", p.Units[name].Parameters, true); err != nil {
+			return err
+		}
+	}
+	for i := range p.Meters {
+		k := &p.Meters[i]
+		if k.Parameter == "" {
+			continue // a check meter of nothing in particular
+		}
+		a := m.parameter(k.Parameter)
+		if a == nil || !a.Monitored {
+			return fmt.Errorf("meter %s feeds %s, which methodology %v does not monitor; it monitors %s", k.Key, k.Parameter, p.Methodology, m.list(true))
+		}
+		if _, err := energyFactor(a.Unit); err != nil {
+			return fmt.Errorf("meter %s feeds %s, which is in %s: an energy meter cannot give it", k.Key, k.Parameter, a.Unit)
+		}
+	}
+	return p.complete(m)
+}
+
+// fit checks values against the parameters of a methodology.
+func (p *Project) fit(m *Methodology, what string, values map[string]Value, unit bool) error {
+	for _, symbol := range slices.Sorted(maps.Keys(values)) {
+		a := m.parameter(symbol)
+		switch {
+		case a == nil || a.Monitored:
+			return fmt.Errorf("%s %s is none that methodology %v fixes ex ante; it fixes %s", what, symbol, p.Methodology, m.list(false))
+		case unit && a.Per != PerUnit:
+			return fmt.Errorf("%s %s is one number for the whole project in methodology %v; give it under parameters", what, symbol, p.Methodology)
+		case !sameUnit(a.Unit, values[symbol].Unit):
+			return fmt.Errorf("%s %s is given in %s, methodology %v wants %s; convert it in the file, nothing is converted silently",
+				what, symbol, values[symbol].Unit, p.Methodology, a.Unit)
+		}
+	}
+	return nil
+}
+
+// complete reports a parameter without value or meter.
+func (p *Project) complete(m *Methodology) error {
+	units := p.unitNames(m)
+	for i := range m.Parameters {
+		a := &m.Parameters[i]
+		if _, ok := p.Parameters[a.Symbol]; ok {
+			continue
+		}
+		owners := units
+		if a.Per == PerProject {
+			owners = []string{""}
+		}
+		for _, unit := range owners {
+			if a.Monitored && !p.metered(a.Symbol, unit) {
+				return fmt.Errorf("parameter %s%s of methodology %v has no meter; let one feed it", a.Symbol, of(unit), p.Methodology)
+			}
+			if _, ok := p.Units[unit].Parameters[a.Symbol]; !a.Monitored && !ok {
+				return fmt.Errorf("parameter %s%s of methodology %v is missing; give it with value, unit (%s) and source", a.Symbol, of(unit), p.Methodology, a.Unit)
+			}
+		}
+	}
+	return nil
+}
+
+func of(unit string) string {
+	if unit == "" {
+		return ""
+	}
+	return " of unit " + unit
+}
+
+// unitNames returns the units i whose energy is claimed, in the order of the meters.
+func (p *Project) unitNames(m *Methodology) []string {
+	var out []string
+	for i := range p.Meters {
+		k := &p.Meters[i]
+		if k.Role == RoleCounts && m.parameter(k.Parameter).Per == PerUnit && !slices.Contains(out, k.UnitName()) {
+			out = append(out, k.UnitName())
+		}
+	}
+	return out
+}
+
+// metered reports whether a meter feeds a parameter, of one unit unless unit is "".
+func (p *Project) metered(symbol, unit string) bool {
+	return slices.ContainsFunc(p.Meters, func(m Meter) bool {
+		return m.Role == RoleCounts && m.Parameter == symbol && (unit == "" || m.UnitName() == unit)
+	})
+}

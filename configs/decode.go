@@ -1,0 +1,206 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// Error is what is wrong with a file that a person edits, in one line.
+type Error struct {
+	File    string
+	Line    int // from 1; 0 when the whole file is meant
+	Problem string
+	Remedy  string
+}
+
+// Error returns "file:line: problem; remedy".
+func (e *Error) Error() string {
+	where := e.File
+	if e.Line > 0 {
+		where += ":" + strconv.Itoa(e.Line)
+	}
+	return where + ": " + e.Problem + "; " + e.Remedy
+}
+
+// Load reads the YAML file into v, a pointer to a struct, and puts environment
+// variables in place (see Expand). It returns the text for error messages of
+// later checks. Keys that the struct does not have are errors.
+func Load(file string, v any) (text []byte, err error) {
+	text, err = os.ReadFile(file)
+	if err != nil {
+		return nil, missing(file, err)
+	}
+	return text, decode(file, text, v, os.LookupEnv)
+}
+
+// Decode reads YAML text into v, a pointer to a struct, as it stands: the same
+// text is the same value on every machine. Keys that the struct does not have
+// are errors. file is for messages only.
+func Decode(file string, text []byte, v any) error { return decode(file, text, v, nil) }
+
+func decode(file string, text []byte, v any, env func(string) (string, bool)) error {
+	doc, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return explain(file, nil, err)
+	}
+	docs := doc.Docs
+	if len(docs) > 0 && docs[len(docs)-1].Body == nil {
+		docs = docs[:len(docs)-1] // a file that ends with ---
+	}
+	switch {
+	case len(docs) == 0 || docs[0].Body == nil || docs[0].Body.Type() == ast.CommentType || docs[0].Body.Type() == ast.CommentGroupType:
+		return &Error{File: file, Problem: "the file is empty", Remedy: "write `key: value` lines as in the example file"}
+	case len(docs) > 1:
+		return &Error{File: file, Line: docs[1].GetToken().Position.Line, Problem: "a second document begins here", Remedy: "take out the line `---`"}
+	}
+	body := docs[0].Body
+	if env != nil {
+		if err := expand(file, body, env); err != nil {
+			return err
+		}
+	}
+	err = yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(body, v)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return explain(file, body, err)
+	}
+	return nil
+}
+
+// explain turns an error of the YAML library into one line with a remedy.
+func explain(file string, body ast.Node, err error) error {
+	var known yaml.Error
+	if !errors.As(err, &known) {
+		return &Error{File: file, Line: lineOf(body, err.Error()), Problem: oneLine(err.Error()), Remedy: "write the value as the example file does"}
+	}
+	e := &Error{File: file, Problem: oneLine(known.GetMessage()), Remedy: "compare it with the example file"}
+	if t := known.GetToken(); t != nil && t.Position != nil {
+		e.Line = t.Position.Line
+	}
+	var unknown *yaml.UnknownFieldError
+	var twice *yaml.DuplicateKeyError
+	var typ *yaml.TypeError
+	var over *yaml.OverflowError
+	var node *yaml.UnexpectedNodeTypeError
+	switch {
+	case errors.As(err, &unknown):
+		e.Problem, e.Remedy = fmt.Sprintf("key %q is unknown here", unknown.Token.Value), "check its spelling and its indentation"
+	case errors.As(err, &twice):
+		e.Problem, e.Remedy = fmt.Sprintf("key %q stands here twice", twice.Token.Value), "keep one of the two"
+	case errors.As(err, &over):
+		e.Problem, e.Remedy = fmt.Sprintf("%s does not fit", over.SrcNum), "want "+kind(over.DstType)
+	case errors.As(err, &typ):
+		e.Problem, e.Remedy = fmt.Sprintf("%q is of the wrong type", typ.Token.Value), "want "+kind(typ.DstType)
+	case errors.As(err, &node):
+		e.Problem, e.Remedy = "a "+shape(node.Actual)+" where a "+shape(node.Expected)+" is expected", "check indentation and hyphens"
+	default:
+		e.Problem, e.Remedy = "not YAML: "+e.Problem, "check indentation, colons and quotes"
+	}
+	return e
+}
+
+// kind says for people what a Go type takes.
+func kind(t reflect.Type) string {
+	if t == nil {
+		return "another type"
+	}
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration such as 500ms, 10s or 5m"
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
+		return "a whole number"
+	case t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64:
+		return fmt.Sprintf("a whole number from 0 to %d", ^uint64(0)>>(64-t.Bits()))
+	case t.Kind() == reflect.Float64:
+		return "a number"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.String:
+		return "a text"
+	case t.Kind() == reflect.Slice || t.Kind() == reflect.Array:
+		return "a list: lines that begin with `- `"
+	case t.Kind() == reflect.Map || t.Kind() == reflect.Struct:
+		return "`key: value` lines, indented"
+	}
+	return t.String()
+}
+
+// shape says for people what a node of YAML is.
+func shape(t ast.NodeType) string {
+	switch t {
+	case ast.SequenceType:
+		return "list"
+	case ast.MappingType, ast.MappingValueType:
+		return "group of `key: value` lines"
+	default:
+		return "single value"
+	}
+}
+
+// lineOf finds the line of the value an error speaks of, 0 when that is not
+// plain: errors of a type's own decoding carry no position.
+func lineOf(body ast.Node, msg string) int {
+	line, found := 0, 0
+	if body != nil {
+		ast.Walk(visitor(func(n ast.Node) {
+			if s, ok := n.(ast.ScalarNode); ok && s.Type() != ast.NullType {
+				if text := s.GetToken().Value; text != "" && strings.Contains(msg, text) && len(text) >= found {
+					if len(text) > found {
+						line = s.GetToken().Position.Line
+					}
+					found = len(text)
+				}
+			}
+		}), body)
+	}
+	return line
+}
+
+type visitor func(ast.Node)
+
+// Visit implements ast.Visitor.
+func (v visitor) Visit(n ast.Node) ast.Visitor {
+	v(n)
+	return v
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// At returns an Error about the value at a path such as $.edges[0].id of the
+// text that was read from file.
+func At(file string, text []byte, path, problem, remedy string) error {
+	e := &Error{File: file, Problem: problem, Remedy: remedy}
+	if p, err := yaml.PathString(path); err == nil && path != "$" {
+		if n, err := p.ReadNode(bytes.NewReader(text)); err == nil && n.GetToken() != nil {
+			e.Line = n.GetToken().Position.Line
+		}
+	}
+	return e
+}
+
+// missing says what to do about a file that cannot be read.
+func missing(file string, err error) error {
+	e := &Error{File: file, Problem: err.Error(), Remedy: "name a file with --config"}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		e.Problem = p.Err.Error()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Problem, e.Remedy = "no such file", "name one with --config; configs/*.example.yaml are a beginning"
+	case errors.Is(err, fs.ErrPermission):
+		e.Remedy = "let the user that runs the program read it"
+	}
+	return e
+}
