@@ -24,7 +24,6 @@ import (
 	"kenshin/calc"
 	"kenshin/collector/series"
 	"kenshin/collector/store"
-	"kenshin/edge/journal"
 	"kenshin/edge/wire"
 )
 
@@ -55,7 +54,7 @@ type Collector struct {
 	cfg     Config
 	store   *store.Store
 	db      *series.DB
-	dead    *deadLetters
+	dead    *store.DeadLetters
 	ingest  *ingest
 	settle  *settle
 	metrics []prometheus.Collector
@@ -85,16 +84,16 @@ func (c *Collector) open(ctx context.Context) error {
 	}
 	c.store = st
 	logRepair(c.cfg.Log, report)
-	if c.dead, err = openDead(c.cfg.Dir); err != nil {
+	if c.dead, err = store.OpenDeadLetters(c.cfg.Dir); err != nil {
 		return err
 	}
-	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, "series.db")); err != nil {
+	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, seriesFile)); err != nil {
 		return err
 	}
 	m, all := newMetrics(c)
 	c.metrics = all
 	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
-		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]EdgeState)}
+		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]edgeState)}
 	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
 		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}
 	if err := c.ingest.recover(); err != nil {
@@ -109,7 +108,7 @@ func (c *Collector) open(ctx context.Context) error {
 	return c.settle.catchUp(ctx)
 }
 
-func logRepair(log *zap.Logger, r journal.Report) {
+func logRepair(log *zap.Logger, r store.Report) {
 	if r.Clean() {
 		return
 	}
@@ -150,7 +149,7 @@ func (c *Collector) Close() error {
 		errs = append(errs, c.db.Close())
 	}
 	if c.dead != nil {
-		errs = append(errs, c.dead.log.Close())
+		errs = append(errs, c.dead.Close())
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())
@@ -240,12 +239,22 @@ func report(rules *rules, project string, period int, curve func(key string) *ca
 // Latest returns the newest sample of every series.
 func (c *Collector) Latest(ctx context.Context) ([]wire.Sample, error) { return c.db.Latest(ctx) }
 
-// Edges returns what is known of each edge's deliveries, in the order of their ids.
-func (c *Collector) Edges(context.Context) ([]EdgeState, error) {
+// Edges calls fn for every registered edge in the order of their ids: records 1
+// to through of the epoch are durable here, and the last message was taken at
+// received, ms UTC; all zero for an edge that never sent anything.
+func (c *Collector) Edges(_ context.Context, fn func(id string, epoch wire.Epoch, through uint64, received int64)) error {
 	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
-	return edgeStates(c.ingest.rules, c.ingest.seen), nil
+	states := edgeStates(c.ingest.rules, c.ingest.seen)
+	c.ingest.mu.Unlock()
+	for _, s := range states {
+		fn(s.id, s.epoch, s.through, s.received)
+	}
+	return nil
 }
+
+// DeadLetters calls fn for each message that was refused and is still kept,
+// oldest first. It must not run beside Run.
+func (c *Collector) DeadLetters(fn func(store.DeadLetter) error) error { return c.dead.Scan(fn) }
 
 // Settled reports whether everything in the book is in the figures.
 func (c *Collector) Settled() bool {

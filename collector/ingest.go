@@ -2,7 +2,6 @@ package collector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,11 +11,6 @@ import (
 
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
-)
-
-var (
-	errBrokenChain = errors.New("broken chain")
-	errFork        = errors.New("fork")
 )
 
 // Message is something that arrived on an edge's up topic.
@@ -38,22 +32,22 @@ type AckSender interface {
 type ingest struct {
 	cfg     *Config
 	store   *store.Store
-	dead    *deadLetters
+	dead    *store.DeadLetters
 	metrics *metrics
 	queue   chan Message
 
 	mu    sync.Mutex // guards rules, heads and seen
 	rules *rules
 	heads map[stream]*head
-	seen  map[string]EdgeState
+	seen  map[string]edgeState
 }
 
-// EdgeState is what the collector knows of an edge's deliveries.
-type EdgeState struct {
-	Edge     string     `json:"edge"`
-	Epoch    wire.Epoch `json:"epoch"`
-	Through  uint64     `json:"through"`  // records from 1 on that are durable here without a hole
-	Received int64      `json:"received"` // ms UTC of the last message taken, on the collector's clock
+// edgeState is what the collector knows of an edge's deliveries.
+type edgeState struct {
+	id       string
+	epoch    wire.Epoch
+	through  uint64 // records from 1 on that are durable here without a hole
+	received int64  // ms UTC of the last message taken, on the collector's clock
 }
 
 const (
@@ -93,7 +87,7 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 	}
 	h.add(b.First, b.Last, b.Prev, b.Chain, r.Index)
 	through, _ := h.through()
-	in.seen[b.Edge] = EdgeState{Edge: b.Edge, Epoch: b.Epoch, Through: through, Received: r.Received}
+	in.seen[b.Edge] = edgeState{b.Edge, b.Epoch, through, r.Received}
 }
 
 // run works until ctx ends or the book can no longer be written.
@@ -125,7 +119,7 @@ func (in *ingest) run(ctx context.Context) error {
 func (in *ingest) take(group []Message) error {
 	var fresh []*store.Record
 	var batches []*wire.Batch
-	var letters []DeadLetter
+	var letters []store.DeadLetter
 	answer := make(map[stream]bool)
 	now := in.cfg.Clock.Now().UnixMilli()
 
@@ -142,7 +136,7 @@ func (in *ingest) take(group []Message) error {
 			}
 			in.metrics.rejected.WithLabelValues(reason).Inc()
 			in.cfg.Log.Warn("message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(err))
-			letters = append(letters, DeadLetter{At: now, Topic: m.Topic, Reason: reason, Detail: err.Error(), Bytes: m.Payload})
+			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reason, Detail: err.Error(), Bytes: m.Payload})
 			continue
 		}
 		answer[stream{b.Edge, b.Epoch}] = true
@@ -161,7 +155,7 @@ func (in *ingest) take(group []Message) error {
 		}
 		in.metrics.stored.Add(float64(len(fresh)))
 	}
-	if err := in.dead.add(letters); err != nil {
+	if err := in.dead.Add(letters); err != nil {
 		return err
 	}
 	for _, m := range group {
@@ -262,40 +256,13 @@ func (in *ingest) ack(s stream) {
 	}
 }
 
-// refusal is an error whose reason is known where it arises.
-type refusal struct {
-	reason string
-	error
-}
-
-func (r refusal) Unwrap() error { return r.error }
-
-// reasonOf returns why a message is refused, "" when err is no fault of the message.
-func reasonOf(err error) string {
-	var r refusal
-	switch {
-	case errors.As(err, &r):
-		return r.reason
-	case errors.Is(err, wire.ErrSignature):
-		return reasonSignature
-	case errors.Is(err, errBrokenChain):
-		return reasonChain
-	case errors.Is(err, errFork):
-		return reasonFork
-	case errors.Is(err, wire.ErrMalformed):
-		return reasonMalformed
-	default:
-		return ""
-	}
-}
-
 // edgeStates lists every registered edge, also those that never sent anything.
-func edgeStates(rules *rules, seen map[string]EdgeState) []EdgeState {
-	var out []EdgeState
+func edgeStates(rules *rules, seen map[string]edgeState) []edgeState {
+	var out []edgeState
 	for _, id := range slices.Sorted(maps.Keys(rules.edges)) {
 		st, ok := seen[id]
 		if !ok {
-			st = EdgeState{Edge: id}
+			st = edgeState{id: id}
 		}
 		out = append(out, st)
 	}

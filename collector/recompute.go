@@ -111,7 +111,7 @@ func (b *bookReader) collect(r *store.Record, samples map[string][]calc.Sample) 
 		}
 		for _, x := range decodeReading(batch, rec, d) {
 			if list, ok := samples[x.Key()]; ok {
-				samples[x.Key()] = append(list, calc.Sample{At: x.At, Value: x.Number, Good: x.Quality == wire.Good, Reason: x.Reason})
+				samples[x.Key()] = append(list, reading(&x))
 			}
 		}
 	}

@@ -160,13 +160,14 @@ func (s *settle) run(ctx context.Context) error {
 	}
 }
 
-// catchUp settles until the cursor is at the end of the book.
+// catchUp settles until the cursor is at the end of the book, or ctx ends. A step
+// is never cut short: what it has done to the registers must reach the disk.
 func (s *settle) catchUp(ctx context.Context) error {
 	for s.position() < s.store.Size() || s.pending() {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := s.step(ctx); err != nil {
+		if err := s.step(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
 		s.notify()
@@ -217,10 +218,10 @@ func (s *settle) step(ctx context.Context) error {
 
 // commit writes an update and what the registers have become by it.
 func (s *settle) commit(ctx context.Context, u series.Update, records int) error {
-	u.Closings = make(map[string][]calc.Closing)
+	u.Closings = make(map[string]series.Closings)
 	for key, r := range s.registers {
 		if r.dirty != nil {
-			u.Closings[key] = r.curve.Closings(*r.dirty)
+			u.Closings[key] = series.Closings{From: *r.dirty, List: r.curve.Closings(*r.dirty)}
 		}
 	}
 	var err error
@@ -343,15 +344,19 @@ func blockDelta(d *wire.Declaration, p *wire.Point, r *wire.Reading) int32 {
 	return 0
 }
 
+// reading is a sample as calc takes it.
+func reading(x *wire.Sample) calc.Sample {
+	return calc.Sample{At: x.At, Value: x.Number, Unit: x.Unit, Good: x.Quality == wire.Good, Reason: x.Reason}
+}
+
 // count gives a sample to the register it belongs to, if a project asks for it.
 func (s *settle) count(x *wire.Sample) error {
 	r := s.registers[x.Key()]
 	if r == nil {
 		return nil
 	}
-	sample := calc.Sample{At: x.At, Value: x.Number, Good: x.Quality == wire.Good, Reason: x.Reason}
 	day := calc.ClosingDay(x.At, r.zone)
-	switch err := r.curve.Add(sample); {
+	switch err := r.curve.Add(reading(x)); {
 	case err == nil:
 		r.touch(day)
 	case errors.Is(err, calc.ErrLate):
@@ -398,7 +403,7 @@ func (s *settle) replay(ctx context.Context, r *register, day calc.Date) error {
 	r.touch(day)
 	from := day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
 	return s.db.Scan(ctx, r.spec.Key, from, maxTime, func(x wire.Sample) error {
-		err := r.curve.Add(calc.Sample{At: x.At, Value: x.Number, Good: x.Quality == wire.Good, Reason: x.Reason})
+		err := r.curve.Add(reading(&x))
 		if err != nil && !errors.Is(err, calc.ErrConflict) {
 			return fmt.Errorf("register %s: %w", r.spec.Key, err)
 		}

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -20,7 +22,8 @@ import (
 func (s *Store) Checkpoint() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if text, size := s.lastNote(); text != "" && size == s.tree.size {
+	// One that cannot be read is followed by one that can.
+	if text, size, _, err := s.lastNote(); err == nil && text != "" && size == s.tree.size {
 		return text, nil
 	}
 	root, err := tlog.TreeHash(s.tree.size, s.tree)
@@ -47,43 +50,46 @@ func (s *Store) VerifierKey() (string, error) {
 	return note.NewEd25519VerifierKey(s.signer.name, s.signer.key.Public().(ed25519.PublicKey))
 }
 
-// LastCheckpoint returns the newest signed note, "" when there is none yet.
+// LastCheckpoint returns the newest signed note, "" when there is none yet or
+// it can no longer be read: then the next Checkpoint makes one.
 func (s *Store) LastCheckpoint() string {
-	text, _ := s.lastNote()
+	text, _, _, err := s.lastNote()
+	if err != nil {
+		return ""
+	}
 	return text
 }
 
-func (s *Store) lastNote() (text string, size int64) {
-	if s.notes.Next() == s.notes.First() {
-		return "", 0
+// lastNote returns the newest note and what it says; "" when there is none. A
+// note that cannot be read, or that this book's key did not sign, is an error:
+// without it nobody here would notice that the book was rewritten.
+func (s *Store) lastNote() (text string, size int64, root tlog.Hash, err error) {
+	next := s.notes.Next()
+	if next == s.notes.First() {
+		return "", 0, root, nil
 	}
-	msg, err := s.notes.Read(s.notes.Next() - 1)
+	fail := func(err error) (string, int64, tlog.Hash, error) {
+		return "", 0, root, fmt.Errorf("checkpoint %d in %s: %w", next-1, filepath.Join(s.dir, notesDir), err)
+	}
+	msg, err := s.notes.Read(next - 1)
 	if err != nil {
-		return "", 0
+		return fail(err)
 	}
-	_, size, _, err = parseCheckpoint(string(msg))
+	n, err := note.Open(msg, note.VerifierList(s.signer))
 	if err != nil {
-		return "", 0
+		return fail(fmt.Errorf("%w: it is not signed by this collector's key; restore the key, or, if the key was replaced, move that folder away and keep it", err))
 	}
-	return string(msg), size
-}
-
-// trusted returns the number of leaves whose hashes were made durable.
-func (s *Store) trusted() int64 {
-	_, size := s.lastNote()
-	return min(size, int64(s.log.Next()-1))
+	if size, root, err = parseCheckpoint(n.Text); err != nil {
+		return fail(err)
+	}
+	return string(msg), size, root, nil
 }
 
 // checkAgainstNote compares the tree with the last checkpoint: a book that no
 // longer holds what was signed has been rewritten or has lost records.
-func (s *Store) checkAgainstNote() error {
-	text, size := s.lastNote()
+func (s *Store) checkAgainstNote(text string, size int64, want tlog.Hash) error {
 	if text == "" {
 		return nil
-	}
-	_, _, want, err := parseCheckpoint(text)
-	if err != nil {
-		return err
 	}
 	if size > s.tree.size {
 		return fmt.Errorf("the last checkpoint speaks of %d records, only %d are here: restore the book from a backup", size, s.tree.size)
@@ -93,21 +99,27 @@ func (s *Store) checkAgainstNote() error {
 		return err
 	}
 	if got != want {
-		return fmt.Errorf("the first %d records hash to %v, the last checkpoint says %v: the book was altered, restore it from a backup", size, got, want)
+		return fmt.Errorf("%w: the first %d records hash to %v, the last checkpoint says %v: restore the book from a backup", errAltered, size, got, want)
 	}
 	return nil
 }
 
-func parseCheckpoint(msg string) (origin string, size int64, root tlog.Hash, err error) {
-	lines := strings.SplitN(msg, "\n", 4)
+// errAltered is wrapped when the book is not the one that was signed.
+var errAltered = errors.New("the book was altered")
+
+// parseCheckpoint reads the text of a note.
+func parseCheckpoint(text string) (size int64, root tlog.Hash, err error) {
+	lines := strings.SplitN(text, "\n", 4)
 	if len(lines) < 4 {
-		return "", 0, root, fmt.Errorf("checkpoint of %d lines", len(lines))
+		return 0, root, fmt.Errorf("%d lines, want at least 3", len(lines))
 	}
-	if size, err = strconv.ParseInt(lines[1], 10, 64); err != nil || size < 0 {
-		return "", 0, root, fmt.Errorf("checkpoint size %q", lines[1])
+	if size, err = strconv.ParseInt(lines[1], 10, 64); err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
+		return 0, root, fmt.Errorf("size %q is not a number of records", lines[1])
 	}
-	root, err = tlog.ParseHash(lines[2])
-	return lines[0], size, root, err
+	if root, err = tlog.ParseHash(lines[2]); err == nil && root.String() != lines[2] {
+		err = fmt.Errorf("root hash %q has another form than it is written in", lines[2])
+	}
+	return size, root, err
 }
 
 // signer signs notes with a key that is kept elsewhere in another form.
@@ -126,6 +138,10 @@ func newSigner(name string, key ed25519.PrivateKey) signer {
 	return signer{name: name, hash: binary.BigEndian.Uint32(h.Sum(nil)), key: key}
 }
 
+// Name, KeyHash, Sign and Verify implement note.Signer and note.Verifier.
 func (s signer) Name() string                    { return s.name }
 func (s signer) KeyHash() uint32                 { return s.hash }
 func (s signer) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(s.key, msg), nil }
+func (s signer) Verify(msg, sig []byte) bool {
+	return ed25519.Verify(s.key.Public().(ed25519.PublicKey), msg, sig)
+}

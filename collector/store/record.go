@@ -85,6 +85,9 @@ func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
 		return Record{}, nil, fmt.Errorf("record %d: %w: unknown format", index, errRecord)
 	}
 	r.Kind = Kind(b[1])
+	if r.Kind != Batch && r.Kind != Decision {
+		return Record{}, nil, fmt.Errorf("record %d: %w: kind %d, this program reads %d and %d", index, errRecord, r.Kind, Batch, Decision)
+	}
 	b = b[2:]
 	var bad bool
 	uvarint := func() uint64 {

@@ -24,6 +24,41 @@ import (
 	"kenshin/edge/journal"
 )
 
+// Report says what opening a book had to repair, and what cannot be repaired.
+type Report struct {
+	Records     journal.Report
+	Checkpoints journal.Report
+	Hashes      bool // the hashes of the tree were not those of the records and were made again
+}
+
+// Clean says whether everything was as it should be.
+func (r Report) Clean() bool { return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes }
+
+// String says for people what was found and done.
+func (r Report) String() string {
+	var parts []string
+	for _, j := range []journal.Report{r.Records, r.Checkpoints} {
+		if !j.Clean() {
+			parts = append(parts, j.String())
+		}
+	}
+	if r.Hashes {
+		parts = append(parts, "the hashes of the tree were damaged and have been made again from the records")
+	}
+	if len(parts) == 0 {
+		return "everything is as it should be"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Names of what is in the folder of a book.
+const (
+	recordsDir     = "records"
+	notesDir       = "checkpoints"
+	hashesFile     = "hashes"
+	generationFile = "generation"
+)
+
 // Options names what a store needs.
 type Options struct {
 	Origin string             // name of the book in its checkpoints, e.g. "kenshin/tokyo-1"
@@ -46,42 +81,59 @@ type Store struct {
 // Open opens the book in dir, or starts one in an empty folder. Only one
 // process can have it open. The report says what had to be repaired; a repair
 // never removes a record whose Append had returned.
-func Open(dir string, o Options) (*Store, journal.Report, error) {
-	var report journal.Report
-	fail := func(err error) (*Store, journal.Report, error) {
+func Open(dir string, o Options) (*Store, Report, error) {
+	var report Report
+	fail := func(err error) (*Store, Report, error) {
 		return nil, report, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if o.Origin == "" || len(o.Key) != ed25519.PrivateKeySize {
 		return fail(errors.New("a book needs an origin and a key"))
 	}
-	log, report, err := journal.Open(filepath.Join(dir, "records"), journal.Options{SegmentBytes: 64 << 20})
-	if err != nil {
-		return fail(err)
-	}
-	s := &Store{dir: dir, log: log, signer: newSigner(o.Origin, o.Key), changed: make(chan struct{})}
-	if err := s.open(); err != nil {
-		s.Close()
-		return fail(err)
+	s := &Store{dir: dir, signer: newSigner(o.Origin, o.Key), changed: make(chan struct{})}
+	if err := s.open(&report); err != nil {
+		return fail(errors.Join(err, s.Close()))
 	}
 	return s, report, nil
 }
 
-func (s *Store) open() error {
+func (s *Store) open(report *Report) error {
 	var err error
-	if s.notes, _, err = journal.Open(filepath.Join(s.dir, "checkpoints"), journal.Options{SegmentBytes: 1 << 20}); err != nil {
+	if s.log, report.Records, err = journal.Open(filepath.Join(s.dir, recordsDir), journal.Options{SegmentBytes: 64 << 20}); err != nil {
 		return err
 	}
-	if s.tree, err = openTree(filepath.Join(s.dir, "hashes"), s.trusted()); err != nil {
+	if s.notes, report.Checkpoints, err = journal.Open(filepath.Join(s.dir, notesDir), journal.Options{SegmentBytes: 1 << 20}); err != nil {
+		return err
+	}
+	text, size, root, err := s.lastNote()
+	if err != nil {
+		return err
+	}
+	err = s.plant(size)
+	if err == nil {
+		err = s.checkAgainstNote(text, size, root)
+	}
+	if errors.Is(err, errAltered) { // or only the hashes are: the records decide
+		if err = errors.Join(s.tree.close(), s.plant(0)); err == nil {
+			err = s.checkAgainstNote(text, size, root)
+		}
+		report.Hashes = err == nil
+	}
+	if err != nil {
+		return err
+	}
+	s.generation, err = nextGeneration(filepath.Join(s.dir, generationFile))
+	return err
+}
+
+// plant opens the tree, believes the hashes of the first size records and makes
+// those of the others.
+func (s *Store) plant(size int64) error {
+	var err error
+	if s.tree, err = openTree(filepath.Join(s.dir, hashesFile), min(size, int64(s.log.Next()-1))); err != nil {
 		return err
 	}
 	if err := s.log.Scan(uint64(s.tree.size)+1, s.grow); err != nil {
-		return fmt.Errorf("rebuild the tree: %w", err)
-	}
-	if err := s.checkAgainstNote(); err != nil {
-		return err
-	}
-	if s.generation, err = nextGeneration(filepath.Join(s.dir, "generation")); err != nil {
-		return err
+		return fmt.Errorf("hash the records: %w", err)
 	}
 	return nil
 }
@@ -192,33 +244,92 @@ func (s *Store) Close() error {
 	if s.notes != nil {
 		errs = append(errs, s.notes.Close())
 	}
-	return errors.Join(append(errs, s.log.Close())...)
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Prove returns the proof that record index is in the tree of the given size.
+// It has been checked.
 func (s *Store) Prove(size, index uint64) (tlog.RecordProof, error) {
+	fail := func(err error) (tlog.RecordProof, error) {
+		return nil, fmt.Errorf("prove record %d in %d of store %s: %w", index, size, s.dir, err)
+	}
+	leaf, err := s.LeafHash(index)
+	if err != nil {
+		return fail(err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return tlog.ProveRecord(int64(size), int64(index), s.tree)
+	root, err := s.root(size)
+	if err != nil {
+		return fail(err)
+	}
+	if index >= size {
+		return fail(errors.New("the record is not among them"))
+	}
+	p, err := tlog.ProveRecord(int64(size), int64(index), s.tree)
+	if err == nil {
+		err = tlog.CheckRecord(p, int64(size), root, int64(index), leaf)
+	}
+	if err != nil {
+		return fail(fmt.Errorf("%w; %s", err, hashesRemedy))
+	}
+	return p, nil
 }
 
 // ProveGrowth returns the proof that the tree of size now begins with the tree
-// of size before.
+// of size before. It has been checked.
 func (s *Store) ProveGrowth(now, before uint64) (tlog.TreeProof, error) {
+	fail := func(err error) (tlog.TreeProof, error) {
+		return nil, fmt.Errorf("prove that the first %d records of store %s begin with the first %d: %w", now, s.dir, before, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return tlog.ProveTree(int64(now), int64(before), s.tree)
+	new, err := s.root(now)
+	if err != nil {
+		return fail(err)
+	}
+	if before == 0 || before > now {
+		return fail(errors.New("want 0 < before <= now"))
+	}
+	old, err := s.root(before)
+	if err != nil {
+		return fail(err)
+	}
+	p, err := tlog.ProveTree(int64(now), int64(before), s.tree)
+	if err == nil {
+		err = tlog.CheckTree(p, int64(now), new, int64(before), old)
+	}
+	if err != nil {
+		return fail(fmt.Errorf("%w; %s", err, hashesRemedy))
+	}
+	return p, nil
 }
 
-// LeafHash returns the hash by which record index stands in the tree.
+const hashesRemedy = "if the file `hashes` is damaged, delete it and start the collector again"
+
+// root returns the root of the tree of the first size records.
+func (s *Store) root(size uint64) (tlog.Hash, error) {
+	if size > uint64(s.tree.size) {
+		return tlog.Hash{}, fmt.Errorf("the book has %d records", s.tree.size)
+	}
+	return tlog.TreeHash(int64(size), s.tree)
+}
+
+// LeafHash returns the hash by which record index stands in the tree, made from
+// the record itself.
 func (s *Store) LeafHash(index uint64) (tlog.Hash, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h, err := s.tree.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(index))})
+	entry, err := s.log.Read(index + 1)
+	if err != nil {
+		return tlog.Hash{}, fmt.Errorf("read record %d of store %s: %w", index, s.dir, err)
+	}
+	_, leaf, err := decode(index, entry, true)
 	if err != nil {
 		return tlog.Hash{}, err
 	}
-	return h[0], nil
+	return tlog.RecordHash(leaf), nil
 }
 
 // nextGeneration adds one to the number kept in path and makes it durable.

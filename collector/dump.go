@@ -1,0 +1,58 @@
+package collector
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"kenshin/collector/store"
+	"kenshin/edge/wire"
+)
+
+// DefaultLimits bounds the batches a collector takes.
+var DefaultLimits = wire.DefaultLimits
+
+// DeadLetter is a message that was not taken into the book.
+type DeadLetter = store.DeadLetter
+
+// SeriesFiles names the files of the series store in a collector's folder: all
+// of them can be made again from the book.
+func SeriesFiles(dir string) []string {
+	db := filepath.Join(dir, seriesFile)
+	return []string{db, db + "-wal", db + "-shm"}
+}
+
+const seriesFile = "series.db"
+
+// Dump writes the book as JSON lines: one a record, its batch or decision
+// decoded. It is for people; what counts are the bytes.
+func (c *Collector) Dump(w io.Writer) error {
+	e := json.NewEncoder(w)
+	return c.store.Scan(0, func(r *store.Record) error {
+		line := struct {
+			Index    uint64 `json:"index"`
+			Received int64  `json:"received"`
+			Kind     string `json:"kind"`
+			Subject  string `json:"subject"`
+			Leaf     string `json:"leaf"`
+			Bytes    int    `json:"bytes"`
+			Body     any    `json:"body"`
+		}{Index: r.Index, Received: r.Received, Subject: r.Subject, Bytes: len(r.Payload)}
+		leaf, err := c.store.LeafHash(r.Index)
+		if err != nil {
+			return err
+		}
+		line.Leaf = leaf.String()
+		if r.Kind == store.Decision {
+			line.Kind, line.Body = "decision", json.RawMessage(r.Payload)
+			return e.Encode(line)
+		}
+		b, err := decodeStored(r)
+		if err != nil {
+			return fmt.Errorf("dump: %w", err)
+		}
+		line.Kind, line.Body = "batch", b
+		return e.Encode(line)
+	})
+}

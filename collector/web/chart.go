@@ -1,0 +1,106 @@
+package web
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/shopspring/decimal"
+
+	"kenshin/calc"
+)
+
+// The chart is drawn in these units and stretched by the browser.
+const (
+	chartHeight = 100
+	maxDays     = 60 // the newest ones
+	minSlots    = 14 // so that the first day is not as wide as the page
+)
+
+// chart is the energy of each day as bars, and as the table beside them.
+type chart struct {
+	Slots     int
+	Top, Half cell // values of the lines, kWh
+	Bars      []bar
+	From, To  string
+	Older     int // days of the period that are not shown
+}
+
+type bar struct {
+	Day  string
+	X    int
+	Bar  cell
+	Text cell
+}
+
+// days draws the days of the period so far. A day without a reading has no bar
+// and says so in the table.
+func (b *builder) days(p *calc.Project, r *calc.Report) {
+	end := r.Period.End
+	if b.today.Before(end) {
+		end = b.today
+	}
+	var days []calc.Date
+	for d := r.Period.Start; !end.Before(d); d = d.Next() {
+		days = append(days, d)
+	}
+	c := &b.Days
+	if len(days) > maxDays {
+		c.Older = len(days) - maxDays
+		days = days[c.Older:]
+	}
+	c.Slots = max(len(days), minSlots)
+	energy, known := make([]decimal.Decimal, len(days)), make([]bool, len(days))
+	highest := 0.0
+	for i, d := range days {
+		energy[i], known[i] = dayEnergy(p, r, d)
+		highest = max(highest, energy[i].InexactFloat64())
+	}
+	top := roundUp(highest)
+	c.Top, c.Half = b.cell("chart-top", plain(top)), b.cell("chart-half", plain(top/2))
+	for i, d := range days {
+		key := d.String()
+		height, text := 0.0, noReading
+		if known[i] {
+			height, text = max(0, energy[i].InexactFloat64()/top*chartHeight), grouped(energy[i])
+		}
+		c.Bars = append(c.Bars, bar{
+			Day: key, X: i,
+			Bar:  b.add(cell{Key: "bar-" + key, Y: fmt.Sprintf("%.2f", chartHeight-height), H: fmt.Sprintf("%.2f", height)}),
+			Text: b.cell("day-"+key, text),
+		})
+	}
+	if len(days) > 0 {
+		c.From, c.To = days[0].String(), days[len(days)-1].String()
+	}
+}
+
+// dayEnergy returns what the meters that count measured on a day, kWh, and
+// whether any did.
+func dayEnergy(p *calc.Project, r *calc.Report, d calc.Date) (total decimal.Decimal, known bool) {
+	for i := range p.Meters {
+		if p.Meters[i].Role != calc.RoleCounts {
+			continue
+		}
+		if kWh, ok := r.Meters[p.Meters[i].Key].Days[d.String()]; ok {
+			total, known = total.Add(kWh), true
+		}
+	}
+	return total, known
+}
+
+// roundUp returns the next of 1, 2, 5 × 10^n, at least 1.
+func roundUp(x float64) float64 {
+	if x <= 1 {
+		return 1
+	}
+	base := math.Pow(10, math.Floor(math.Log10(x)))
+	for _, f := range []float64{1, 2, 5} {
+		if x <= f*base {
+			return f * base
+		}
+	}
+	return 10 * base
+}
+
+// plain writes the value of a line.
+func plain(x float64) string { return grouped(decimal.NewFromFloat(x)) }
