@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.uber.org/zap/zapcore"
+
 	"kenshin/configs"
 	"kenshin/edge"
 	"kenshin/edge/device"
@@ -67,11 +69,8 @@ func load(file string) (*config, error) {
 	c.Broker.Root, c.Broker.AckTimeout = wire.DefaultRoot, 10*time.Second
 	c.Outbox.MaxBytes = 1 << 30
 	c.Log.Level = "info"
-	text, err := os.ReadFile(file)
+	text, err := configs.Load(file, c)
 	if err != nil {
-		return nil, configs.Missing(file, err)
-	}
-	if err := configs.Decode(file, text, c); err != nil {
 		return nil, err
 	}
 	if c.Broker.User == "" {
@@ -96,6 +95,9 @@ func (c *config) validate(text []byte) error {
 		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it")
 	case len(c.Buses) == 0:
 		return wrong("$", "no `buses`", "name at least one endpoint with its devices")
+	}
+	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
+		return wrong("$.log.level", fmt.Sprintf("level %q", c.Log.Level), "want debug, info, warn or error")
 	}
 	seen := make(map[string]string)
 	for i, b := range c.Buses {

@@ -134,6 +134,11 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 		return setup{cfg.dirError(err)}
 	}
 	defer box.Close()
+	if box.Last() == 0 {
+		if err := room(cfg.Data); err != nil {
+			return setup{cfg.dirError(err)}
+		}
+	}
 	if !report.Clean() {
 		log.Warn("the outbox was repaired on opening", zap.Stringer("report", report))
 	}
@@ -157,6 +162,20 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	log.Info("polling", zap.String("edge", cfg.Edge), zap.Int("buses", len(buses)), zap.Duration("interval", cfg.Interval),
 		zap.Stringer("epoch", box.Epoch()), zap.Uint64("records", box.Last()), zap.Uint64("acked", box.Acked()))
 	return edge.New(ac).Run(ctx)
+}
+
+// room finds out whether dir has space for the first minutes of a new outbox: a
+// box that is set up on a full disk should say so while its installer is there.
+func room(dir string) error {
+	f, err := os.CreateTemp(dir, "room-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 1<<20))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // clock returns the machine's clock, or the plant's in a rig.

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+
+	"kenshin/calc"
+	"kenshin/collector"
+	"kenshin/configs"
+	"kenshin/edge/wire"
+)
+
+// config is the file of configs/collector.example.yaml, which explains every key.
+type config struct {
+	file string
+
+	Name   string `yaml:"name"`
+	Data   string `yaml:"data"`
+	Broker struct {
+		Listen   string `yaml:"listen"` // the broker in this process
+		URL      string `yaml:"url"`    // or one outside
+		User     string `yaml:"user"`
+		Password string `yaml:"password"`
+		Root     string `yaml:"root"`
+	} `yaml:"broker"`
+	Edges         []edgeConfig `yaml:"edges"`
+	Methodologies []string     `yaml:"methodologies"`
+	Projects      []string     `yaml:"projects"`
+	HTTP          struct {
+		Listen string `yaml:"listen"`
+		Token  string `yaml:"token"`
+	} `yaml:"http"`
+	Log configs.Log `yaml:"log"`
+}
+
+type edgeConfig struct {
+	ID       string `yaml:"id"`
+	Key      string `yaml:"key"`
+	KeyFile  string `yaml:"key_file"`
+	Password string `yaml:"password"` // at the broker in this process
+}
+
+// load reads and checks a configuration. Nothing is opened or written.
+func load(file string) (*config, error) {
+	c := &config{file: file, Name: "collector"}
+	c.Broker.Root = wire.DefaultRoot
+	c.HTTP.Listen = "127.0.0.1:8080"
+	c.Log.Level = "info"
+	text, err := configs.Load(file, c)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.validate(text)
+}
+
+func (c *config) validate(text []byte) error {
+	wrong := func(path, problem, remedy string) error { return configs.At(c.file, text, path, problem, remedy) }
+	switch {
+	case c.Data == "":
+		return wrong("$", "`data` is missing", "name a folder that survives a restart, such as /var/lib/kenshin-collector")
+	case (c.Broker.Listen == "") == (c.Broker.URL == ""):
+		return wrong("$", "want one of `broker.listen` and `broker.url`", "listen starts a broker in this process, url names one outside")
+	}
+	if host, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+		return wrong("$.http.listen", err.Error(), "write host:port, such as 127.0.0.1:8080")
+	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && c.HTTP.Token == "" {
+		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")
+	}
+	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
+		return wrong("$.log.level", fmt.Sprintf("level %q", c.Log.Level), "want debug, info, warn or error")
+	}
+	seen := make(map[string]bool)
+	for i, e := range c.Edges {
+		path := fmt.Sprintf("$.edges[%d].id", i)
+		if err := wire.CheckEdgeID(e.ID); err != nil {
+			return wrong(path, err.Error(), "it is the id in the edge's configuration")
+		}
+		if seen[e.ID] {
+			return wrong(path, fmt.Sprintf("edge %q stands here twice", e.ID), "an edge id is unique")
+		}
+		seen[e.ID] = true
+		if e.Key == "" && e.KeyFile == "" {
+			return wrong(fmt.Sprintf("$.edges[%d]", i), fmt.Sprintf("edge %q has no `key`", e.ID), "`kenshin-edge identity` prints it")
+		}
+	}
+	return nil
+}
+
+// edges returns the registered edges with their keys.
+func (c *config) edges() ([]collector.Edge, error) {
+	var out []collector.Edge
+	for _, e := range c.Edges {
+		key, err := configs.PublicKey(e.Key, e.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s: edge %s: %w; `kenshin-edge identity` prints it", c.file, e.ID, err)
+		}
+		out = append(out, collector.Edge{ID: e.ID, Key: key})
+	}
+	return out, nil
+}
+
+// authenticate says whether an edge may come in at the broker in this process.
+// What it sends is judged by its signature in any case.
+func (c *config) authenticate(user, password string) bool {
+	i := slices.IndexFunc(c.Edges, func(e edgeConfig) bool { return e.ID == user })
+	return i >= 0 && equal(c.Edges[i].Password, password)
+}
+
+// texts returns the methodology and project files: those that come with the
+// program, which a file of the same number and version replaces, and the
+// operator's.
+func (c *config) texts() (methodologies, projects []collector.File, err error) {
+	names, err := fs.Glob(configs.Files, "methodologies/*.yaml")
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range names {
+		text, err := configs.Files.ReadFile(n)
+		if err != nil {
+			return nil, nil, err
+		}
+		methodologies = append(methodologies, collector.File{Name: path.Base(n), Text: text})
+	}
+	own, err := read(c.Methodologies)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: methodologies: %w", c.file, err)
+	}
+	methodologies = append(methodologies, own...)
+	if projects, err = read(c.Projects); err != nil {
+		return nil, nil, fmt.Errorf("%s: projects: %w", c.file, err)
+	}
+	return methodologies, projects, nil
+}
+
+// read returns the files of a list; a folder stands for its .yaml files.
+func read(list []string) ([]collector.File, error) {
+	var out []collector.File
+	for _, p := range list {
+		names := []string{p}
+		if info, err := os.Stat(p); err != nil {
+			return nil, err
+		} else if info.IsDir() {
+			if names, err = filepath.Glob(filepath.Join(p, "*.yaml")); err != nil {
+				return nil, err
+			}
+		}
+		for _, n := range names {
+			text, err := os.ReadFile(n)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, collector.File{Name: n, Text: text})
+		}
+	}
+	return out, nil
+}
+
+// key returns the collector's own key, made at the first start.
+func (c *config) key() (ed25519.PrivateKey, error) {
+	key, err := configs.Key(c.Data, "collector")
+	if err != nil {
+		return nil, c.dirError(err)
+	}
+	return key, nil
+}
+
+func (c *config) dirError(err error) error {
+	return fmt.Errorf("%s: data folder: %w; give the user that runs kenshin-collector a folder it can write, with free space, that no other collector uses", c.file, err)
+}
+
+// describe says what a configuration means.
+func (c *config) describe(w io.Writer) error {
+	methodologies, projects, err := c.texts()
+	if err != nil {
+		return err
+	}
+	broker := "in this process at " + c.Broker.Listen
+	if c.Broker.URL != "" {
+		broker = c.Broker.URL
+	}
+	fmt.Fprintf(w, "%s is good.\n\nname      %s\ndata      %s\nbroker    %s, topics below %s\npage      http://%s/\n", c.file, c.Name, c.Data, broker, c.Broker.Root, c.HTTP.Listen)
+	var ids []string
+	for _, e := range c.Edges {
+		ids = append(ids, e.ID)
+	}
+	fmt.Fprintf(w, "edges     %s\n", strings.Join(ids, ", "))
+	for _, f := range methodologies {
+		var m calc.Methodology
+		if err := configs.Decode(f.Name, f.Text, &m); err != nil {
+			return err
+		}
+		if err := m.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		fmt.Fprintf(w, "method    %s %s: %s\n", m.Number, m.Version, m.Title)
+	}
+	for _, f := range projects {
+		var p calc.Project
+		if err := configs.Decode(f.Name, f.Text, &p); err != nil {
+			return err
+		}
+		if err := p.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		fmt.Fprintf(w, "project   %s: %s, %s %s\n", p.Reference, p.Title, p.Methodology.Number, p.Methodology.Version)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+// Command kenshin-collector is the centre: it takes signed batches from the
+// edges, keeps them, and serves samples, totals and the page.
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+	_ "time/tzdata" // zones of projects must not depend on what is installed
+
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+
+	"kenshin/collector"
+	"kenshin/configs"
+)
+
+// version is set when a release is built; otherwise the build information speaks.
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kenshin-collector:", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+type cli struct {
+	Config string `help:"Configuration file; configs/collector.example.yaml explains every line." default:"/etc/kenshin/collector.yaml" type:"path" placeholder:"FILE"`
+
+	Run         struct{} `cmd:"" default:"1" help:"Receive, keep, settle and serve until stopped. This is the default."`
+	CheckConfig struct{} `cmd:"" help:"Check the configuration, run the examples of every methodology and say what is configured. Nothing is opened or written."`
+	Identity    struct{} `cmd:"" help:"Print the public key for the edges' configurations; the key is made when there is none."`
+	Totals      struct {
+		Project   string `arg:"" help:"Reference of the project."`
+		Period    int    `help:"Monitoring period, counted from 1 in the order of the project's file." default:"1" placeholder:"N"`
+		Recompute bool   `help:"Recompute from the book alone and compare; exit 1 if a digit differs."`
+	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
+	Rebuild struct{} `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
+	Dead    struct{} `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines. The collector must be stopped."`
+	Dump    struct{} `cmd:"" help:"Print the records of the book as JSON lines. The collector must be stopped."`
+	Version struct{} `cmd:"" help:"Print the version."`
+}
+
+// setup is an error before anything was started: wrong usage, wrong
+// configuration, or something the configuration names cannot be had.
+type setup struct{ error }
+
+func (s setup) Unwrap() error { return s.error }
+
+// exitCode is 2 for wrong usage or configuration, 1 for a problem later on.
+func exitCode(err error) int {
+	var s setup
+	if errors.As(err, &s) {
+		return 2
+	}
+	return 1
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var c cli
+	helped := false
+	parser, err := kong.New(&c, kong.Name("kenshin-collector"), kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Description("Keeps what edges deliver and turns it into emission reductions. Start with `kenshin-collector check-config`."))
+	if err != nil {
+		return err
+	}
+	k, err := parser.Parse(configs.Flags(args))
+	if helped {
+		return nil
+	}
+	if err != nil {
+		return setup{fmt.Errorf("%w; see kenshin-collector --help", err)}
+	}
+	if k.Command() == "version" {
+		_, err := fmt.Fprintln(stdout, "kenshin-collector", buildVersion())
+		return err
+	}
+	cfg, err := load(c.Config)
+	if err != nil {
+		return setup{err}
+	}
+	switch k.Command() {
+	case "check-config":
+		if err := cfg.describe(stdout); err != nil {
+			return setup{err}
+		}
+		return nil
+	case "identity":
+		key, err := cfg.key()
+		if err != nil {
+			return setup{err}
+		}
+		_, err = fmt.Fprintf(stdout, "collector:\n  key: %s\n", configs.PublicText(key))
+		return err
+	case "totals <project>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error {
+			return totals(ctx, col, stdout, c.Totals.Project, c.Totals.Period-1, c.Totals.Recompute)
+		})
+	case "rebuild":
+		return cfg.rebuild(ctx, stdout, stderr)
+	case "dead":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return dead(col, stdout) })
+	case "dump":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return col.Dump(stdout) })
+	}
+	return cfg.serve(ctx, stderr)
+}
+
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// realClock is the clock of the machine.
+type realClock struct{}
+
+func (realClock) Now() time.Time { return time.Now() }
+
+func (realClock) Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// nobody takes acks while a command works on a stopped collector.
+type nobody struct{}
+
+func (nobody) Publish(string, []byte, bool) error { return nil }
+
+// open opens the collector of a configuration. Every error is one of setup.
+func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Logger) (*collector.Collector, error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, setup{err}
+	}
+	edges, err := c.edges()
+	if err != nil {
+		return nil, setup{err}
+	}
+	methodologies, projects, err := c.texts()
+	if err != nil {
+		return nil, setup{err}
+	}
+	col, err := collector.Open(ctx, collector.Config{
+		Name: c.Name, Dir: c.Data, Key: key, Root: c.Broker.Root, Edges: edges, Methodologies: methodologies, Projects: projects,
+		Limits: collector.DefaultLimits, Acks: acks, Clock: realClock{}, Log: log,
+	})
+	if err != nil {
+		return nil, setup{c.dirError(err)}
+	}
+	return col, nil
+}
+
+// with gives a stopped collector to f.
+func (c *config) with(ctx context.Context, stderr io.Writer, f func(*collector.Collector) error) error {
+	log, err := c.Log.Logger(stderr)
+	if err != nil {
+		return setup{err}
+	}
+	col, err := c.open(ctx, nobody{}, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(col), col.Close())
+}
+
+func totals(ctx context.Context, col *collector.Collector, w io.Writer, project string, period int, recompute bool) error {
+	settled, err := col.Report(ctx, project, period)
+	if err != nil {
+		return setup{err}
+	}
+	text, err := json.MarshalIndent(settled, "", "  ")
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "%s\n", text); err != nil || !recompute {
+		return err
+	}
+	again, err := collector.Recompute(ctx, col.Store(), project, period)
+	if err != nil {
+		return err
+	}
+	other, err := json.MarshalIndent(again, "", "  ")
+	if err != nil {
+		return err
+	}
+	if string(other) != string(text) {
+		fmt.Fprintf(w, "%s\n", other)
+		return errors.New("the totals recomputed from the book differ from the settled ones, both are above; run `kenshin-collector rebuild` and report this")
+	}
+	return nil
+}
+
+func dead(col *collector.Collector, w io.Writer) error {
+	e := json.NewEncoder(w)
+	return col.DeadLetters(func(l collector.DeadLetter) error { return e.Encode(l) })
+}
+
+// rebuild makes the series store anew from the book.
+func (c *config) rebuild(ctx context.Context, stdout, stderr io.Writer) error {
+	// Removed, not emptied: then a file that is damaged goes too.
+	for _, name := range collector.SeriesFiles(c.Data) {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return setup{c.dirError(err)}
+		}
+	}
+	return c.with(ctx, stderr, func(col *collector.Collector) error {
+		_, err := fmt.Fprintf(stdout, "%d records of %s settled again\n", col.Store().Size(), filepath.Join(c.Data, "book"))
+		return err
+	})
+}
+
+// equal compares secrets without telling by its time where they differ.
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
