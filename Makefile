@@ -36,7 +36,7 @@ fuzz:
 # Figures with the real work in them: fsync, sockets, signatures.
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./edge/... ./collector/... ./calc/...
-	$(GO) run ./cmd/kenshin-demo -bench
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./cmd
 
 proto:
 	protoc --go_out=edge/wire --go_opt=paths=source_relative --go_opt=Mkenshin.proto=kenshin/edge/wire/wirepb -I edge/wire kenshin.proto

@@ -89,7 +89,7 @@ func lacking(t testing.TB, what string, err error) {
 
 // program is a running command.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	cmd    *exec.Cmd
 	lines  chan string // of stderr and, when not captured, stdout
@@ -104,7 +104,7 @@ type program struct {
 
 // launch starts a command in dir; it is killed at the end of the test if it has
 // not ended by then.
-func launch(t *testing.T, dir, path string, args ...string) *program {
+func launch(t testing.TB, dir, path string, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, name: filepath.Base(path), cmd: exec.Command(path, args...), lines: make(chan string, 4096), done: make(chan struct{})}
 	p.cmd.Dir = dir
@@ -208,7 +208,7 @@ func (p *program) interrupt(within time.Duration) {
 }
 
 // freeAddr returns a loopback address nobody listens on.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -245,7 +245,7 @@ func executable(path string) bool {
 }
 
 // waitPort waits until somebody listens on addr.
-func waitPort(t *testing.T, addr string) {
+func waitPort(t testing.TB, addr string) {
 	t.Helper()
 	eventually(t, 20*time.Second, func() error {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
@@ -257,7 +257,7 @@ func waitPort(t *testing.T, addr string) {
 }
 
 // eventually asks f until it is content.
-func eventually(t *testing.T, within time.Duration, f func() error) {
+func eventually(t testing.TB, within time.Duration, f func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

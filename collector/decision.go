@@ -200,8 +200,12 @@ func (c *Collector) decide(ctx context.Context) error {
 		}
 	}
 	for _, p := range trial.projects {
-		if trial.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)] == nil {
+		m := trial.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+		if m == nil {
 			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
+		}
+		if err := p.Fits(m); err != nil {
+			return err
 		}
 	}
 	if len(recs) == 0 {

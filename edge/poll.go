@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -153,35 +154,53 @@ func (a *Agent) discover(ctx context.Context, b *Bus, d *Device) (*wire.Declarat
 // not asked: each further timeout would be taken from the devices behind it.
 func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Record, bool) {
 	var rec wire.Record
-	reading := &wire.Reading{Declaration: s.hash, Blocks: make([]wire.BlockResult, len(s.declaration.Blocks))}
+	d := s.declaration
+	reading := &wire.Reading{Declaration: s.hash, Blocks: make([]wire.BlockResult, len(d.Blocks))}
 	gone := false
-	for i, k := range s.declaration.Blocks {
+	for i := range d.Blocks {
 		if gone {
 			reading.Blocks[i] = wire.BlockResult{Status: wire.Skipped}
 			continue
 		}
-		asked := a.cfg.Clock.Now()
-		words, err := b.Reader.Read(ctx, s.cfg.Unit, k.Function, k.Address, k.Count)
-		answered := a.cfg.Clock.Now()
-		if err != nil && ctx.Err() != nil {
+		res, middle, ok := a.block(ctx, b, s, i)
+		if !ok {
 			return rec, false // stopping, not a failure of the device
 		}
-		middle := asked.Add(answered.Sub(asked) / 2)
 		if i == 0 {
 			rec = a.record(middle)
 		}
-		reading.Blocks[i] = outcome(words, err)
-		reading.Blocks[i].Delta = int32(middle.Sub(a.start).Milliseconds() - rec.Mono)
-		if st := reading.Blocks[i].Status; st != wire.OK {
-			gone = st != wire.Exception
-			a.report(b, s, reading.Blocks[i])
-		} else if s.failing && i == len(s.declaration.Blocks)-1 {
+		res.Delta = int32(middle.Sub(a.start).Milliseconds() - rec.Mono)
+		reading.Blocks[i] = res
+		if res.Status != wire.OK {
+			gone = res.Status != wire.Exception
+			a.report(b, s, res)
+		} else if s.failing && i == len(d.Blocks)-1 {
 			s.failing = false
 			a.cfg.Log.Info("device answers again", zap.String("bus", b.Name), zap.String("device", s.cfg.ID))
 		}
 	}
 	rec.Reading = reading
 	return rec, len(reading.Blocks) > 0
+}
+
+// block reads one block; it is not ok when ctx ended meanwhile. Words of a map
+// that has moved mean something else: they are no answer to what was asked, and
+// the device will be asked anew what it is.
+func (a *Agent) block(ctx context.Context, b *Bus, s *deviceState, i int) (res wire.BlockResult, middle time.Time, ok bool) {
+	k := s.declaration.Blocks[i]
+	asked := a.cfg.Clock.Now()
+	words, err := b.Reader.Read(ctx, s.cfg.Unit, k.Function, k.Address, k.Count)
+	answered := a.cfg.Clock.Now()
+	if err != nil && ctx.Err() != nil {
+		return res, middle, false
+	}
+	if err == nil {
+		if err = device.Verify(s.declaration, i, words); err != nil {
+			s.declaration, s.declared = nil, false
+			a.cfg.Log.Warn("registers have moved; the device is discovered again", zap.String("bus", b.Name), zap.String("device", s.cfg.ID), zap.Error(err))
+		}
+	}
+	return outcome(words, err), asked.Add(answered.Sub(asked) / 2), true
 }
 
 // report logs the first failure of a device, not each.

@@ -186,3 +186,61 @@ func TestOutcome(t *testing.T) {
 		}
 	}
 }
+
+// image is a SunSpec map from 40000 on.
+type image []uint16
+
+func (m *image) Read(_ context.Context, _, _ uint8, address, count uint16) ([]uint16, error) {
+	from := int(address) - 40000
+	if from < 0 || from+int(count) > len(*m) {
+		return nil, &modbus.ExceptionError{Code: 2}
+	}
+	return (*m)[from : from+int(count)], nil
+}
+
+// sunspec returns a map of the given models, their registers zero but for an
+// energy counter in model 103.
+func sunspec(wh uint16, models ...[2]uint16) image {
+	m := image{0x5375, 0x6E53}
+	for _, x := range models {
+		block := make([]uint16, 2+x[1])
+		block[0], block[1] = x[0], x[1]
+		if x[0] == 103 {
+			block[25] = wh
+		}
+		m = append(m, block...)
+	}
+	return append(m, 0xFFFF, 0)
+}
+
+// TestMovedMapIsNotRead: after an update of its firmware a device has a model
+// more. The words at the old place are no reading; the device is discovered
+// again and goes on under a new declaration.
+func TestMovedMapIsNotRead(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	a := New(Config{Edge: "site-1", Outbox: box, Clock: stillClock{time.UnixMilli(1)}, Log: zap.NewNop()})
+	dev := sunspec(500, [2]uint16{1, 66}, [2]uint16{103, 50})
+	bus := &Bus{Reader: &dev, Devices: []Device{{ID: "inv", Unit: 1}}}
+	states := []deviceState{{cfg: &bus.Devices[0]}}
+	a.cycle(t.Context(), bus, states)
+	dev = sunspec(700, [2]uint16{1, 66}, [2]uint16{11, 13}, [2]uint16{103, 50})
+	a.cycle(t.Context(), bus, states)
+	a.cycle(t.Context(), bus, states)
+	declarations := make(map[wire.Hash]*wire.Declaration)
+	var energy []string
+	for _, r := range readAll(t, box) {
+		if r.Declaration != nil {
+			declarations[r.Declaration.Hash()] = r.Declaration
+			continue
+		}
+		d := declarations[r.Reading.Declaration]
+		for _, v := range d.Values(r.Reading) {
+			if d.Points[v.Point].Name == d.Energy {
+				energy = append(energy, fmt.Sprint(v.Quality, " ", v.Number))
+			}
+		}
+	}
+	if want := "[good 500 timeout 0 good 700]"; fmt.Sprint(energy) != want || len(declarations) != 2 {
+		t.Errorf("energies %v under %d declarations, want %s under 2", energy, len(declarations), want)
+	}
+}

@@ -76,6 +76,12 @@ func (p *publisher) send() (time.Duration, error) {
 			return wait, nil
 		}
 		last, envelope, err := p.cut()
+		if acked := p.cfg.Outbox.Acked(); err != nil && p.next <= acked {
+			// It was asked for again and is damaged: what is still owed goes on.
+			p.cfg.Log.Error("acked records cannot be read again", zap.Uint64("from", p.next), zap.Error(err))
+			p.next = acked + 1
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -188,12 +188,13 @@ func (c *config) describe(w io.Writer) error {
 	if c.Broker.URL != "" {
 		broker = c.Broker.URL
 	}
-	fmt.Fprintf(w, "%s is good.\n\nname      %s\ndata      %s\nbroker    %s, topics below %s\npage      http://%s/\n", c.file, c.Name, c.Data, broker, c.Broker.Root, c.HTTP.Listen)
+	fmt.Fprintf(w, "name      %s\ndata      %s\nbroker    %s, topics below %s\npage      http://%s/\n", c.Name, c.Data, broker, c.Broker.Root, c.HTTP.Listen)
 	var ids []string
 	for _, e := range c.Edges {
 		ids = append(ids, e.ID)
 	}
 	fmt.Fprintf(w, "edges     %s\n", strings.Join(ids, ", "))
+	known := make(map[calc.Pin]*calc.Methodology)
 	for _, f := range methodologies {
 		var m calc.Methodology
 		if err := configs.Decode(f.Name, f.Text, &m); err != nil {
@@ -202,6 +203,7 @@ func (c *config) describe(w io.Writer) error {
 		if err := m.Validate(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
+		known[calc.Pin{Number: m.Number, Version: m.Version}] = &m
 		fmt.Fprintf(w, "method    %s %s: %s\n", m.Number, m.Version, m.Title)
 	}
 	for _, f := range projects {
@@ -212,7 +214,15 @@ func (c *config) describe(w io.Writer) error {
 		if err := p.Validate(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		fmt.Fprintf(w, "project   %s: %s, %s %s\n", p.Reference, p.Title, p.Methodology.Number, p.Methodology.Version)
+		m := known[p.Methodology]
+		if m == nil {
+			return fmt.Errorf("%s: methodology %v is not among the methodology files", f.Name, p.Methodology)
+		}
+		if err := p.Fits(m); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		fmt.Fprintf(w, "project   %s: %s, %v\n", p.Reference, p.Title, p.Methodology)
 	}
-	return nil
+	_, err = fmt.Fprintf(w, "\n%s is good.\n", c.file)
+	return err
 }

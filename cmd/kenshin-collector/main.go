@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -95,10 +96,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	switch k.Command() {
 	case "check-config":
-		if err := cfg.describe(stdout); err != nil {
+		var text bytes.Buffer
+		if err := cfg.describe(&text); err != nil {
 			return setup{err}
 		}
-		return nil
+		_, err := text.WriteTo(stdout)
+		return err
 	case "identity":
 		key, err := cfg.key()
 		if err != nil {

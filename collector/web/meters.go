@@ -42,8 +42,10 @@ func (b *builder) meters(p *calc.Project, r *calc.Report) {
 		b.Power, b.PowerNote = b.bad("power", notAvailable), b.bad("power-note", fmt.Sprintf("from none of %d meters", asked))
 	case known < asked:
 		b.Power, b.PowerNote = b.cell("power", grouped(total)), b.bad("power-note", fmt.Sprintf("from %d of %d meters only", known, asked))
+	case asked == 1:
+		b.Power, b.PowerNote = b.cell("power", grouped(total)), b.cell("power-note", "from its meter")
 	default:
-		b.Power, b.PowerNote = b.cell("power", grouped(total)), b.cell("power-note", fmt.Sprintf("from %d of %d meters", known, asked))
+		b.Power, b.PowerNote = b.cell("power", grouped(total)), b.cell("power-note", fmt.Sprintf("from all %d meters", asked))
 	}
 }
 

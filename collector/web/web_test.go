@@ -59,7 +59,7 @@ func TestPage(t *testing.T) {
 		"at":                    "2026-06-20 11:42:07",
 		"power":                 "54.7515",
 		"power-unit":            "kW",
-		"power-note":            "from 3 of 3 meters",
+		"power-note":            "from all 3 meters",
 		"today":                 "145.5 kWh",
 		"measured":              "12" + thin + "345.678",
 		"claimable":             "11" + thin + "984.103",
@@ -118,13 +118,13 @@ func TestUnknownIsNeverZero(t *testing.T) {
 		{"one in another unit", func(f *fake) { f.samples[0].Unit = "VA" }, "36.501", "kW", "from 2 of 3 meters only"},
 		{"one too old", func(f *fake) { f.samples[0].At -= maxAge.Milliseconds() }, "36.501", "kW", "from 2 of 3 meters only"},
 		{"one never read", func(f *fake) { f.samples = f.samples[1:] }, "36.501", "kW", "from 2 of 3 meters only"},
-		{"one in kW", func(f *fake) { f.samples[0].Unit, f.samples[0].Number = "kW", dec("18") }, "54.501", "kW", "from 3 of 3 meters"},
-		{"one in MW", func(f *fake) { f.samples[0].Unit, f.samples[0].Number = "MW", dec("1.5") }, "1" + thin + "536.501", "kW", "from 3 of 3 meters"},
+		{"one in kW", func(f *fake) { f.samples[0].Unit, f.samples[0].Number = "kW", dec("18") }, "54.501", "kW", "from all 3 meters"},
+		{"one in MW", func(f *fake) { f.samples[0].Unit, f.samples[0].Number = "MW", dec("1.5") }, "1" + thin + "536.501", "kW", "from all 3 meters"},
 		{"night", func(f *fake) {
 			for i := range f.samples {
 				f.samples[i].Number = dec("0")
 			}
-		}, "0", "kW", "from 3 of 3 meters"},
+		}, "0", "kW", "from all 3 meters"},
 		{"none", func(f *fake) { f.samples = nil }, notAvailable, "", "from none of 3 meters"},
 		{"no meter tells", func(f *fake) {
 			for i := range f.projects[0].Meters {

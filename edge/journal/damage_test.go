@@ -255,6 +255,8 @@ func TestLostFiles(t *testing.T) {
 			"entries 3 to 4 cannot be read", "map[1:a 2:b 5:e]", 6},
 		{"missing in the middle, not verified", map[string][]byte{segmentName(1): seg(1, "a", "b"), segmentName(5): seg(5, "e")}, 5,
 			"clean", "map[1:a 2:b 5:e]", 6},
+		{"missing in the middle, verified from there", map[string][]byte{segmentName(1): seg(1, "a", "b"), segmentName(5): seg(5, "e")}, 4,
+			"entries 3 to 4 cannot be read", "map[1:a 2:b 5:e]", 6},
 		{"header of an older one", map[string][]byte{segmentName(1): badHeader(seg(1, "a")), segmentName(2): seg(2, "b")}, 0,
 			"header is damaged; no entry is concerned", "map[1:a 2:b]", 3},
 		{"header of the last", map[string][]byte{segmentName(1): seg(1, "a"), segmentName(2): badHeader(seg(2, "b"))}, 0,
@@ -310,6 +312,19 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 	if _, err := l.Read(3); err != nil {
 		t.Errorf("Read(3), behind the damage: %v", err)
+	}
+}
+
+// TestFrameInAPayload: an entry that holds a journal's frames is not taken for
+// them when the frame around it is damaged.
+func TestFrameInAPayload(t *testing.T) {
+	inner := appendGroup(nil, 900, byteSlices([]string{"not", "entries", "of this log"}))
+	b := appendGroup(appendHeader(nil, 1), 1, [][]byte{inner})
+	b = appendGroup(b, 2, byteSlices([]string{"behind"}))
+	b[headerBytes+4] ^= 1
+	l, report := mustOpen(t, fresh(t, map[string][]byte{segmentName(1): b}), Options{})
+	if got, _, err := contents(l); err != nil || fmt.Sprint(got) != "map[2:behind]" || len(report.Damages) != 1 || l.Next() != 3 {
+		t.Errorf("contents %v, next %d, report %v, %v", got, l.Next(), report, err)
 	}
 }
 

@@ -235,8 +235,10 @@ func TestRefused(t *testing.T) {
 
 // TestScanStopsWithTheError: what fn returns comes back as it is.
 func TestScanStopsWithTheError(t *testing.T) {
-	l, _ := mustOpen(t, t.TempDir(), Options{})
-	mustAppend(t, l, "a", "b", "c")
+	l, _ := mustOpen(t, t.TempDir(), Options{SegmentBytes: minSegment})
+	for _, e := range []string{"a", "b", "c"} {
+		mustAppend(t, l, strings.Repeat(e, 2500)) // a segment each
+	}
 	enough, seen := errors.New("enough"), 0
 	err := l.Scan(2, func(seq uint64, e []byte) error {
 		seen++
@@ -245,7 +247,16 @@ func TestScanStopsWithTheError(t *testing.T) {
 	if err != enough || seen != 1 {
 		t.Errorf("Scan = %v after %d entries, want the error of fn after 1", err, seen)
 	}
-	if err := l.Scan(5, func(uint64, []byte) error { return nil }); err == nil {
+	seen = 0
+	err = l.Scan(1, func(uint64, []byte) error {
+		seen++
+		_, err := l.Append([]byte("more"))
+		return err
+	})
+	if err != nil || seen != 3 {
+		t.Errorf("Scan while appending = %v after %d entries, want the 3 there were", err, seen)
+	}
+	if err := l.Scan(9, func(uint64, []byte) error { return nil }); err == nil {
 		t.Error("Scan from beyond Next: no error")
 	}
 }

@@ -162,11 +162,11 @@ type tail struct {
 // tail reads the last segment and tells what a crash left of an unfinished
 // Append, which is to be removed, from damage, which is to be kept.
 //
-// An Append begins only when all before it is durable. So where frames are
-// missing and a later Append begins, they were durable: damage. Where only
-// frames of the same Append follow, a crash may have kept the later sectors and
-// lost the earlier ones, which then still are zero; if none is, or if the
-// Append has no last frame, see below.
+// An Append begins only when all before it is durable. So frames that are
+// missing before the begin of another Append are damage. Where only frames of
+// the same Append follow, a crash may have kept the later sectors and lost
+// earlier ones, which then still hold zeros: that Append was not finished. With
+// its last frame there and no such sector, it was, and is damaged.
 func (l *Log) tail(w *walker, s *segment) (tail, error) {
 	t := tail{seq: s.first, off: headerBytes, last: headerBytes}
 	var gaps []Damage // of the last Append, so far

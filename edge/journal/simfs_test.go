@@ -92,8 +92,11 @@ func (s *simFS) do(op string, effect func() error) error {
 func (s *simFS) crash(rnd *rand.Rand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, change := range s.pending[:rnd.IntN(len(s.pending)+1)] {
-		change(s.durable)
+	some, upTo := rnd.IntN(2) == 0, rnd.IntN(len(s.pending)+1)
+	for i, change := range s.pending {
+		if some && rnd.IntN(2) == 0 || !some && i < upTo {
+			change(s.durable)
+		}
 	}
 	all := rnd.IntN(3) // 0: every unsynced sector is lost, 1: all are kept, 2: some
 	for _, n := range s.durable {

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -180,10 +181,11 @@ func checkRenewed(t *testing.T, name string, b *Outbox, copied, lost uint64) {
 	mustAppend(t, b, event(1))
 }
 
-// TestRenewFull: a full outbox is renewed too, and stays full.
+// TestRenewFull: an outbox that holds more than it may is renewed too, and
+// stays full.
 func TestRenewFull(t *testing.T) {
 	dir := t.TempDir()
-	b, _ := mustOpen(t, dir, minMax)
+	b, _ := mustOpen(t, dir, 2*minMax)
 	n := uint64(0)
 	for {
 		if _, err := b.Append(large(int(n))); err != nil {
@@ -199,6 +201,9 @@ func TestRenewFull(t *testing.T) {
 	b, report := mustOpen(t, dir, minMax)
 	if report.Copied != n-1 || report.Lost != 1 || b.Last() != n {
 		t.Errorf("report %v, last %d; want %d copied", report, b.Last(), n-1)
+	}
+	if _, err := b.Append(event(1)); !errors.Is(err, ErrFull) {
+		t.Errorf("Append = %v; want ErrFull", err)
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
@@ -229,6 +234,88 @@ func TestCursorAfterKill(t *testing.T) {
 	again, report := mustOpen(t, dir, 0)
 	if acked := again.Acked(); !report.Clean() || acked > 1201 || acked+saveEvery <= 1201 {
 		t.Errorf("after a kill: %v, acked %d; want at most 1201 and less than %d behind", report, acked, saveEvery)
+	}
+}
+
+// TestDroppedThenKilled: what was dropped stays acked, to the record.
+func TestDroppedThenKilled(t *testing.T) {
+	dir := t.TempDir()
+	b, _ := mustOpen(t, dir, minMax)
+	mustAppend(t, b, large(0), large(1))
+	ack(t, b, 2) // the cursor on disk says 2
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := &faultFS{FS: journal.OS()}
+	b, _, err := Open(dir, Options{Edge: "site-1", MaxBytes: minMax, fs: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 2; ; i++ {
+		if _, err := b.Append(large(i)); err != nil {
+			break
+		}
+	}
+	segs := b.log.Segments()
+	ack(t, b, segs[2].First-1) // exactly two segments
+	for i := 0; ; i++ {
+		if _, err := b.Append(large(i)); err != nil {
+			break
+		}
+	}
+	first, acked, last := b.First(), b.Acked(), b.Last()
+	if first == 1 || first > acked+1 {
+		t.Errorf("first %d, acked %d: want something dropped and the next record to deliver readable", first, acked)
+	}
+	if _, _, _, err := b.Read(acked+1, 1, 1); err != nil {
+		t.Error(err)
+	}
+	f.restart()
+	again, report := mustOpen(t, dir, minMax)
+	if !report.Clean() || again.First() != first || again.Acked() > acked || again.Acked() < first-1 || again.Last() != last {
+		t.Errorf("after a kill: %v, first %d, acked %d, last %d; want %d, %d at most, %d", report, again.First(), again.Acked(), again.Last(), first, acked, last)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	garbleCursor(t, filepath.Join(dir, b.Epoch().String()))
+	again, report = mustOpen(t, dir, minMax)
+	if !report.Clean() || again.Acked() != first-1 || again.First() != first {
+		t.Errorf("the cursor lost: %v, first %d, acked %d; want %d, %d", report, again.First(), again.Acked(), first, first-1)
+	}
+	ack(t, again, last)
+}
+
+// TestTornSlot: a slot that is torn while it is written leaves the mark before.
+func TestTornSlot(t *testing.T) {
+	dir := t.TempDir()
+	c, _, err := openCursor(journal.OS(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= 5; i++ {
+		if err := c.save(mark{i, wire.Hash{byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+		whole, err := os.ReadFile(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		torn := bytes.Clone(whole)
+		for at := range slotBytes / 2 {
+			torn[int(c.turn%2)*slotDistance+at] = 0
+		}
+		for _, tt := range []struct {
+			bytes []byte
+			want  uint64
+		}{{torn, i - 1}, {whole, i}} {
+			if err := os.WriteFile(c.path, tt.bytes, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, m, err := openCursor(journal.OS(), dir); err != nil || m.through != tt.want {
+				t.Errorf("save %d: the cursor reads as %d, %v; want %d", i, m.through, err, tt.want)
+			}
+		}
 	}
 }
 
