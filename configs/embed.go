@@ -1,5 +1,5 @@
-// Package configs holds what a person edits: device profiles, methodologies and
-// projects that come with the programs, and how every such file is read.
+// Package configs holds what a person edits, device profiles, methodologies and
+// projects, and how the commands read it and are started and ended.
 //
 // It promises that a file is read strictly, so that a misspelt key is an error
 // that names file, line and remedy and never a silent default. What the values

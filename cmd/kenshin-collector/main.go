@@ -11,32 +11,20 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime/debug"
-	"syscall"
-	"time"
 	_ "time/tzdata" // zones of projects must not depend on what is installed
 
-	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
 	"kenshin/collector"
 	"kenshin/configs"
+	"kenshin/edge"
 )
 
 // version is set when a release is built; otherwise the build information speaks.
 var version = ""
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kenshin-collector:", err)
-		os.Exit(exitCode(err))
-	}
-}
+func main() { configs.Main("kenshin-collector", run) }
 
 type cli struct {
 	Config string `help:"Configuration file; configs/collector.example.yaml explains every line." default:"/etc/kenshin/collector.yaml" type:"path" placeholder:"FILE"`
@@ -55,57 +43,34 @@ type cli struct {
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
-// setup is an error before anything was started: wrong usage, wrong
-// configuration, or something the configuration names cannot be had.
-type setup struct{ error }
-
-func (s setup) Unwrap() error { return s.error }
-
-// exitCode is 2 for wrong usage or configuration, 1 for a problem later on.
-func exitCode(err error) int {
-	var s setup
-	if errors.As(err, &s) {
-		return 2
-	}
-	return 1
-}
+const description = "Keeps what edges deliver and turns it into emission reductions. Start with `kenshin-collector check-config`."
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	helped := false
-	parser, err := kong.New(&c, kong.Name("kenshin-collector"), kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Description("Keeps what edges deliver and turns it into emission reductions. Start with `kenshin-collector check-config`."))
-	if err != nil {
+	command, err := configs.Parse("kenshin-collector", description, &c, args, stdout, stderr)
+	if command == "" || err != nil {
 		return err
 	}
-	k, err := parser.Parse(configs.Flags(args))
-	if helped {
-		return nil
-	}
-	if err != nil {
-		return setup{fmt.Errorf("%w; see kenshin-collector --help", err)}
-	}
-	if k.Command() == "version" {
-		_, err := fmt.Fprintln(stdout, "kenshin-collector", buildVersion())
+	if command == "version" {
+		_, err := fmt.Fprintln(stdout, "kenshin-collector", configs.Version(version))
 		return err
 	}
 	cfg, err := load(c.Config)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
-	switch k.Command() {
+	switch command {
 	case "check-config":
 		var text bytes.Buffer
 		if err := cfg.describe(&text); err != nil {
-			return setup{err}
+			return configs.Setup(err)
 		}
 		_, err := text.WriteTo(stdout)
 		return err
 	case "identity":
 		key, err := cfg.key()
 		if err != nil {
-			return setup{err}
+			return configs.Setup(err)
 		}
 		_, err = fmt.Fprintf(stdout, "collector:\n  key: %s\n", configs.PublicText(key))
 		return err
@@ -123,32 +88,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return cfg.serve(ctx, stderr)
 }
 
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
-// realClock is the clock of the machine.
-type realClock struct{}
-
-func (realClock) Now() time.Time { return time.Now() }
-
-func (realClock) Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
 // nobody takes acks while a command works on a stopped collector.
 type nobody struct{}
 
@@ -158,22 +97,22 @@ func (nobody) Publish(string, []byte, bool) error { return nil }
 func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Logger) (*collector.Collector, error) {
 	key, err := c.key()
 	if err != nil {
-		return nil, setup{err}
+		return nil, configs.Setup(err)
 	}
 	edges, err := c.edges()
 	if err != nil {
-		return nil, setup{err}
+		return nil, configs.Setup(err)
 	}
 	methodologies, projects, err := c.texts()
 	if err != nil {
-		return nil, setup{err}
+		return nil, configs.Setup(err)
 	}
 	col, err := collector.Open(ctx, collector.Config{
 		Name: c.Name, Dir: c.Data, Key: key, Root: c.Broker.Root, Edges: edges, Methodologies: methodologies, Projects: projects,
-		Limits: collector.DefaultLimits, Acks: acks, Clock: realClock{}, Log: log,
+		Limits: collector.DefaultLimits, Acks: acks, Clock: edge.RealClock(), Log: log,
 	})
 	if err != nil {
-		return nil, setup{c.dirError(err)}
+		return nil, configs.Setup(c.dirError(err))
 	}
 	return col, nil
 }
@@ -182,7 +121,7 @@ func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Lo
 func (c *config) with(ctx context.Context, stderr io.Writer, f func(*collector.Collector) error) error {
 	log, err := c.Log.Logger(stderr)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	col, err := c.open(ctx, nobody{}, log)
 	if err != nil {
@@ -194,7 +133,7 @@ func (c *config) with(ctx context.Context, stderr io.Writer, f func(*collector.C
 func totals(ctx context.Context, col *collector.Collector, w io.Writer, project string, period int, recompute bool) error {
 	settled, err := col.Report(ctx, project, period)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	text, err := json.MarshalIndent(settled, "", "  ")
 	if err != nil {
@@ -228,7 +167,7 @@ func (c *config) rebuild(ctx context.Context, stdout, stderr io.Writer) error {
 	// Removed, not emptied: then a file that is damaged goes too.
 	for _, name := range collector.SeriesFiles(c.Data) {
 		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return setup{c.dirError(err)}
+			return configs.Setup(c.dirError(err))
 		}
 	}
 	return c.with(ctx, stderr, func(col *collector.Collector) error {

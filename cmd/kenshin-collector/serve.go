@@ -19,6 +19,7 @@ import (
 	"kenshin/collector/api"
 	"kenshin/collector/broker"
 	"kenshin/collector/web"
+	"kenshin/configs"
 )
 
 // source brings messages and takes acks: a broker in the process or a link to
@@ -73,16 +74,16 @@ func (c *config) source(log *zap.Logger) (source, error) {
 func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 	log, err := c.Log.Logger(stderr)
 	if err != nil {
-		return setup{fmt.Errorf("%s: log.level: %w", c.file, err)}
+		return configs.Setup(fmt.Errorf("%s: log.level: %w", c.file, err))
 	}
 	ln, err := net.Listen("tcp", c.HTTP.Listen)
 	if err != nil {
-		return setup{fmt.Errorf("%s: http.listen: %w; end the program that has the address, or choose another", c.file, err)}
+		return configs.Setup(fmt.Errorf("%s: http.listen: %w; end the program that has the address, or choose another", c.file, err))
 	}
 	defer ln.Close()
 	in, err := c.source(log.Named("broker"))
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	defer in.close()
 	col, err := c.open(ctx, in, log)
@@ -123,12 +124,12 @@ func (c *config) pages(col *collector.Collector, log *zap.Logger) (*http.Server,
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(col.Metrics()...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, Version: buildVersion(), Log: log,
+	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, Version: configs.Version(version), Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	if err != nil {
 		return nil, err
 	}
-	page, err := web.New(web.Config{Figures: col, Deliveries: col, Book: col.Store(), Live: col, Now: time.Now, Version: buildVersion(), Log: log})
+	page, err := web.New(web.Config{Figures: col, Deliveries: col, Book: col.Store(), Live: col, Now: time.Now, Version: configs.Version(version), Log: log})
 	if err != nil {
 		return nil, err
 	}

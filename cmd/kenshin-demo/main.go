@@ -4,29 +4,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 	_ "time/tzdata" // zones of projects must not depend on what is installed
-
-	"github.com/alecthomas/kong"
 
 	"kenshin/configs"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kenshin-demo:", err)
-		os.Exit(exitCode(err))
-	}
-}
+func main() { configs.Main("kenshin-demo", run) }
 
 type cli struct {
 	Addr   string        `help:"Address of the page and the API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
@@ -39,47 +26,28 @@ type cli struct {
 	Log    string        `help:"How much the parts say about themselves: debug, info, warn or error." default:"warn" placeholder:"LEVEL"`
 }
 
-// setup is an error before anything was started.
-type setup struct{ error }
-
-func (s setup) Unwrap() error { return s.error }
-
-// exitCode is 2 for wrong usage or configuration, 1 for a problem later on.
-func exitCode(err error) int {
-	var s setup
-	if errors.As(err, &s) {
-		return 2
-	}
-	return 1
-}
+const description = "A solar plant and a chiller, from register to tonne of CO2, in one process: simulated devices answer Modbus TCP, an edge agent polls them and delivers signed batches over MQTT, a collector keeps and settles them and serves the page."
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	helped := false
-	parser, err := kong.New(&c, kong.Name("kenshin-demo"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
-		kong.Description("A solar plant and a chiller, from register to tonne of CO2, in one process: simulated devices answer Modbus TCP, an edge agent polls them and delivers signed batches over MQTT, a collector keeps and settles them and serves the page."))
-	if err != nil {
+	command, err := configs.Parse("kenshin-demo", description, &c, args, stdout, stderr)
+	if command == "" || err != nil {
 		return err
 	}
-	if _, err = parser.Parse(configs.Flags(args)); helped {
-		return nil
-	}
 	switch {
-	case err != nil:
-		return setup{fmt.Errorf("%w; see kenshin-demo --help", err)}
 	case c.Speed <= 0 || c.Speed > 100_000:
-		return setup{fmt.Errorf("speed %v: want more than 0 and at most 100000", c.Speed)}
+		return configs.Setup(fmt.Errorf("speed %v: want more than 0 and at most 100000", c.Speed))
 	case c.For < 0:
-		return setup{fmt.Errorf("for %v: a time cannot be negative", c.For)}
+		return configs.Setup(fmt.Errorf("for %v: a time cannot be negative", c.For))
 	}
 	dir, done, err := folder(c.Dir)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	defer done()
 	d, err := open(ctx, &c, dir, stderr)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	return d.run(ctx, stdout, stderr)
 }

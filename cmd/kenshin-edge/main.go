@@ -9,12 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
 
 	"kenshin/configs"
@@ -27,15 +23,7 @@ import (
 // version is set when a release is built; otherwise the build information speaks.
 var version = ""
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kenshin-edge:", err)
-		os.Exit(exitCode(err))
-	}
-}
+func main() { configs.Main("kenshin-edge", run) }
 
 type cli struct {
 	Config string `help:"Configuration file; configs/edge.example.yaml explains every line." default:"/etc/kenshin/edge.yaml" type:"path" placeholder:"FILE"`
@@ -49,55 +37,32 @@ type cli struct {
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
-// setup is an error before anything was started: wrong usage, wrong
-// configuration, or something the configuration names cannot be had.
-type setup struct{ error }
-
-func (s setup) Unwrap() error { return s.error }
-
-// exitCode is 2 for wrong usage or configuration, 1 for a problem later on.
-func exitCode(err error) int {
-	var s setup
-	if errors.As(err, &s) {
-		return 2
-	}
-	return 1
-}
+const description = "Polls inverters and meters over Modbus and delivers signed readings over MQTT. Start with `kenshin-edge check-config`."
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	helped := false
-	parser, err := kong.New(&c, kong.Name("kenshin-edge"), kong.UsageOnError(), kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Description("Polls inverters and meters over Modbus and delivers signed readings over MQTT. Start with `kenshin-edge check-config`."))
-	if err != nil {
+	command, err := configs.Parse("kenshin-edge", description, &c, args, stdout, stderr)
+	if command == "" || err != nil {
 		return err
 	}
-	k, err := parser.Parse(configs.Flags(args))
-	if helped {
-		return nil
-	}
-	if err != nil {
-		return setup{fmt.Errorf("%w; see kenshin-edge --help", err)}
-	}
-	switch k.Command() {
+	switch command {
 	case "version":
-		_, err := fmt.Fprintln(stdout, "kenshin-edge", buildVersion())
+		_, err := fmt.Fprintln(stdout, "kenshin-edge", configs.Version(version))
 		return err
 	case "dump <dir>":
 		return dump(stdout, c.Dump.Dir)
 	}
 	cfg, err := load(c.Config)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
-	switch k.Command() {
+	switch command {
 	case "check-config":
 		return cfg.describe(stdout)
 	case "identity":
 		key, err := cfg.key()
 		if err != nil {
-			return setup{err}
+			return configs.Setup(err)
 		}
 		_, err = fmt.Fprintf(stdout, "edges:\n  - id: %s\n    key: %s\n", cfg.Edge, configs.PublicText(key))
 		return err
@@ -105,38 +70,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return serve(ctx, cfg, stderr)
 }
 
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
 // serve runs the agent.
 func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	log, err := cfg.Log.Logger(stderr)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	key, err := cfg.key()
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	collectorKey, err := cfg.collectorKey()
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	box, report, err := outbox.Open(cfg.outboxDir(), outbox.Options{Edge: cfg.Edge, MaxBytes: cfg.Outbox.MaxBytes})
 	if err != nil {
-		return setup{cfg.dirError(err)}
+		return configs.Setup(cfg.dirError(err))
 	}
 	defer box.Close()
 	if box.Last() == 0 {
 		if err := room(cfg.Data); err != nil {
-			return setup{cfg.dirError(err)}
+			return configs.Setup(cfg.dirError(err))
 		}
 	}
 	if !report.Clean() {
@@ -144,15 +99,15 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	}
 	clock, err := cfg.clock(ctx, box)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	buses, close, err := cfg.buses()
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	defer close()
 	ac := edge.Config{
-		Edge: cfg.Edge, Key: key, Interval: cfg.Interval, Buses: buses, Outbox: box, Clock: clock, Log: log, Version: buildVersion(),
+		Edge: cfg.Edge, Key: key, Interval: cfg.Interval, Buses: buses, Outbox: box, Clock: clock, Log: log, Version: configs.Version(version),
 		Uplink: edge.Uplink{Broker: cfg.Broker.URL, User: cfg.Broker.User, Password: cfg.Broker.Password, Root: cfg.Broker.Root,
 			CollectorKey: collectorKey, AckTimeout: cfg.Broker.AckTimeout, Linger: cfg.Broker.Linger},
 	}
@@ -229,7 +184,7 @@ func (c *config) buses() (buses []edge.Bus, close func(), err error) {
 func dump(w io.Writer, dir string) error {
 	if err := outbox.Dump(w, dir); err != nil {
 		if errors.Is(err, journal.ErrLocked) {
-			return setup{fmt.Errorf("%w; stop the agent first, or dump a copy of the folder", err)}
+			return configs.Setup(fmt.Errorf("%w; stop the agent first, or dump a copy of the folder", err))
 		}
 		return err
 	}

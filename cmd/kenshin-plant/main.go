@@ -4,16 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 	_ "time/tzdata" // zones of projects must not depend on what is installed
-
-	"github.com/alecthomas/kong"
 
 	"kenshin/configs"
 )
@@ -21,15 +14,7 @@ import (
 // version is set when a release is built; otherwise the build information speaks.
 var version = ""
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "kenshin-plant:", err)
-		os.Exit(exitCode(err))
-	}
-}
+func main() { configs.Main("kenshin-plant", run) }
 
 type cli struct {
 	Listen string `help:"Where the inverters listen, each a unit of its own." default:"127.0.0.1:5020" placeholder:"HOST:PORT"`
@@ -51,50 +36,17 @@ type cli struct {
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
-// setup is an error before anything was served: wrong usage, or something the
-// flags name cannot be had.
-type setup struct{ error }
-
-func (s setup) Unwrap() error { return s.error }
-
-// exitCode is 2 for wrong usage or surroundings, 1 for a problem later on.
-func exitCode(err error) int {
-	var s setup
-	if errors.As(err, &s) {
-		return 2
-	}
-	return 1
-}
+const description = "A plant on Modbus TCP: three simulated inverters, an export meter and a chiller's meter, or the readings of a file. Needs no flags."
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	helped := false
-	parser, err := kong.New(&c, kong.Name("kenshin-plant"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Description("A plant on Modbus TCP: three simulated inverters, an export meter and a chiller's meter, or the readings of a file. Needs no flags."))
-	if err != nil {
+	command, err := configs.Parse("kenshin-plant", description, &c, args, stdout, stderr)
+	if command == "" || err != nil {
 		return err
 	}
-	k, err := parser.Parse(configs.Flags(args))
-	if helped {
-		return nil
-	}
-	if err != nil {
-		return setup{fmt.Errorf("%w; see kenshin-plant --help", err)}
-	}
-	if k.Command() == "version" {
-		_, err := fmt.Fprintln(stdout, "kenshin-plant", buildVersion())
+	if command == "version" {
+		_, err := fmt.Fprintln(stdout, "kenshin-plant", configs.Version(version))
 		return err
 	}
 	return c.serve(ctx, stdout)
-}
-
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }

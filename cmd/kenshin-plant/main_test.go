@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kenshin/configs"
 )
 
 const free = "127.0.0.1:0" // the system chooses the port
@@ -188,8 +190,8 @@ func TestRefuses(t *testing.T) {
 	} {
 		var stdout bytes.Buffer
 		err := run(t.Context(), strings.Fields(tt.args), &stdout, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), tt.want) || exitCode(err) != 2 || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: run = %v (exit %d), want one line with %q and exit 2", tt.args, err, exitCode(err), tt.want)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || configs.ExitCode(err) != 2 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: run = %v (exit %d), want one line with %q and exit 2", tt.args, err, configs.ExitCode(err), tt.want)
 		}
 		if stdout.Len() > 0 {
 			t.Errorf("%s: said %q before it gave up", tt.args, &stdout)

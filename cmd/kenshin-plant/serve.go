@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kenshin/configs"
 	"kenshin/edge/plant"
 )
 
@@ -33,7 +34,7 @@ type endpoint struct {
 func (c *cli) serve(ctx context.Context, stdout io.Writer) error {
 	zone, err := time.LoadLocation(c.Zone)
 	if err != nil || c.Zone == "" || c.Zone == "Local" {
-		return setup{fmt.Errorf("-zone %q: not a time zone this machine knows; want an IANA name such as Asia/Kolkata", c.Zone)}
+		return configs.Setup(fmt.Errorf("-zone %q: not a time zone this machine knows; want an IANA name such as Asia/Kolkata", c.Zone))
 	}
 	if c.Replay != "" {
 		return c.replay(ctx, stdout, zone)
@@ -45,13 +46,13 @@ func (c *cli) serve(ctx context.Context, stdout io.Writer) error {
 func (c *cli) simulate(ctx context.Context, stdout io.Writer, zone *time.Location) error {
 	start, err := c.first(zone)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	if !(c.Speed > 0) || math.IsInf(c.Speed, 0) {
-		return setup{fmt.Errorf("-speed %v: want a number above 0; 1 is the world's, 600 makes ten minutes of a second", c.Speed)}
+		return configs.Setup(fmt.Errorf("-speed %v: want a number above 0; 1 is the world's, 600 makes ten minutes of a second", c.Speed))
 	}
 	if !(math.Abs(c.Latitude) <= 90) || !(math.Abs(c.Longitude) <= 180) {
-		return setup{fmt.Errorf("-latitude %v -longitude %v: want -90 to 90 and -180 to 180 degrees", c.Latitude, c.Longitude)}
+		return configs.Setup(fmt.Errorf("-latitude %v -longitude %v: want -90 to 90 and -180 to 180 degrees", c.Latitude, c.Longitude))
 	}
 	clock := plant.NewScaled(start, c.Speed)
 	site := plant.NewSite(plant.SiteConfig{
@@ -64,7 +65,7 @@ func (c *cli) simulate(ctx context.Context, stdout io.Writer, zone *time.Locatio
 	}
 	servers, err := listen(endpoints)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	fmt.Fprintf(stdout, "simulated plant, seed %d, %v, clock at %s, speed %v\n", c.Seed, zone, start.Format(time.RFC3339), c.Speed)
 	show(stdout, endpoints, servers)
@@ -81,7 +82,7 @@ func (c *cli) simulate(ctx context.Context, stdout io.Writer, zone *time.Locatio
 func (c *cli) replay(ctx context.Context, stdout io.Writer, zone *time.Location) error {
 	file, err := load(c.Replay, zone)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	times := file.Times()
 	clock := plant.NewLockstep(times, 1, nil)
@@ -89,12 +90,12 @@ func (c *cli) replay(ctx context.Context, stdout io.Writer, zone *time.Location)
 		fmt.Sprintf("units 1 to %d: SunSpec models 1, 103 and 122 at 40000, function 3", len(file.Keys()))}}
 	servers, err := listen(endpoints)
 	if err != nil {
-		return setup{err}
+		return configs.Setup(err)
 	}
 	clockAt, err := net.Listen("tcp", c.ClockListen)
 	if err != nil {
 		closeAll(servers)
-		return setup{remedy(fmt.Errorf("listen for the clock's followers on %s: %w", c.ClockListen, err), "-clock-listen")}
+		return configs.Setup(remedy(fmt.Errorf("listen for the clock's followers on %s: %w", c.ClockListen, err), "-clock-listen"))
 	}
 	first, last := times[0].In(zone), times[len(times)-1].In(zone)
 	fmt.Fprintf(stdout, "replay of %s: %d inverters, %d times, %s to %s\n", c.Replay, len(file.Keys()), len(times), first.Format(time.RFC3339), last.Format(time.RFC3339))
