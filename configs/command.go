@@ -46,23 +46,23 @@ func ExitCode(err error) int {
 }
 
 // Parse reads a command line into cli, a pointer to a struct as kong wants it,
-// and returns the command, such as "dump <dir>"; "" when help was asked for and
-// given. An error is marked by Setup.
-func Parse(name, description string, cli any, args []string, stdout, stderr io.Writer) (command string, err error) {
+// and returns the command, such as "dump <dir>", "" when there are none. It is
+// done when help was asked for and given. An error is marked by Setup.
+func Parse(name, description string, cli any, args []string, stdout, stderr io.Writer) (command string, done bool, err error) {
 	helped := false
 	parser, err := kong.New(cli, kong.Name(name), kong.Description(description), kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	k, err := parser.Parse(Flags(args))
 	switch {
 	case helped:
-		return "", nil
+		return "", true, nil
 	case err != nil:
-		return "", Setup(fmt.Errorf("%w; see %s --help", err, name))
+		return "", false, Setup(fmt.Errorf("%w; see %s --help", err, name))
 	}
-	return k.Command(), nil
+	return k.Command(), false, nil
 }
 
 // Version returns what a release was stamped with, or else what the build knows.

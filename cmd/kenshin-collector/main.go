@@ -47,8 +47,8 @@ const description = "Keeps what edges deliver and turns it into emission reducti
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	command, err := configs.Parse("kenshin-collector", description, &c, args, stdout, stderr)
-	if command == "" || err != nil {
+	command, done, err := configs.Parse("kenshin-collector", description, &c, args, stdout, stderr)
+	if done || err != nil {
 		return err
 	}
 	if command == "version" {

@@ -30,8 +30,8 @@ const description = "A solar plant and a chiller, from register to tonne of CO2,
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	command, err := configs.Parse("kenshin-demo", description, &c, args, stdout, stderr)
-	if command == "" || err != nil {
+	_, done, err := configs.Parse("kenshin-demo", description, &c, args, stdout, stderr)
+	if done || err != nil {
 		return err
 	}
 	switch {
@@ -40,11 +40,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case c.For < 0:
 		return configs.Setup(fmt.Errorf("for %v: a time cannot be negative", c.For))
 	}
-	dir, done, err := folder(c.Dir)
+	dir, remove, err := folder(c.Dir)
 	if err != nil {
 		return configs.Setup(err)
 	}
-	defer done()
+	defer remove()
 	d, err := open(ctx, &c, dir, stderr)
 	if err != nil {
 		return configs.Setup(err)

@@ -41,8 +41,8 @@ const description = "Polls inverters and meters over Modbus and delivers signed 
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	command, err := configs.Parse("kenshin-edge", description, &c, args, stdout, stderr)
-	if command == "" || err != nil {
+	command, done, err := configs.Parse("kenshin-edge", description, &c, args, stdout, stderr)
+	if done || err != nil {
 		return err
 	}
 	switch command {

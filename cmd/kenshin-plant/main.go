@@ -40,8 +40,8 @@ const description = "A plant on Modbus TCP: three simulated inverters, an export
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli
-	command, err := configs.Parse("kenshin-plant", description, &c, args, stdout, stderr)
-	if command == "" || err != nil {
+	command, done, err := configs.Parse("kenshin-plant", description, &c, args, stdout, stderr)
+	if done || err != nil {
 		return err
 	}
 	if command == "version" {
