@@ -21,8 +21,8 @@ type chart struct {
 	Slots     int
 	Top, Half cell // values of the lines, kWh
 	Bars      []bar
-	From, To  string
-	Older     int // days of the period that are not shown
+	From, To  string // days of the first and the last slot
+	Older     int    // days of the period that are not shown
 }
 
 type bar struct {
@@ -70,7 +70,11 @@ func (b *builder) days(p *calc.Project, r *calc.Report) {
 		})
 	}
 	if len(days) > 0 {
-		c.From, c.To = days[0].String(), days[len(days)-1].String()
+		to := days[0]
+		for range c.Slots - 1 {
+			to = to.Next() // the label stands under the last slot, drawn or not
+		}
+		c.From, c.To = days[0].String(), to.String()
 	}
 }
 
