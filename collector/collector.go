@@ -105,14 +105,17 @@ func (c *Collector) open(ctx context.Context) error {
 	if err := c.settle.recover(ctx); err != nil {
 		return err
 	}
-	return c.settle.catchUp(ctx)
+	if err := c.settle.catchUp(ctx); err != nil {
+		return err
+	}
+	return ctx.Err() // figures that are not settled must not be shown
 }
 
 func logRepair(log *zap.Logger, r store.Report) {
 	if r.Clean() {
 		return
 	}
-	log.Warn("the book was repaired on opening", zap.Stringer("report", r))
+	log.Warn("the book was not as it was left", zap.Stringer("report", r))
 }
 
 // Run takes messages, settles them and signs a checkpoint every hour, until ctx

@@ -37,6 +37,9 @@ type decision struct {
 
 const decisionVersion = 1
 
+// key is what a later decision must have to take this one's place.
+func (d *decision) key() string { return d.Kind + " " + d.Name }
+
 // File is a configuration text with the name it is known by in messages.
 type File struct {
 	Name string
@@ -113,20 +116,22 @@ func (r *rules) apply(d decision) (*calc.Project, error) {
 		if err := p.Validate(); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Name, err)
 		}
+		// The file may have held another project before.
+		r.projects = slices.DeleteFunc(r.projects, func(q *calc.Project) bool { return q.Reference != p.Reference && r.names[q.Reference] == d.Name })
 		r.put(&p)
 		r.names[p.Reference] = d.Name
-		r.texts[d.Kind+" "+d.Name] = d.Text
+		r.texts[d.key()] = d.Text
 		return &p, nil
 	default:
 		return nil, fmt.Errorf("kind %q is unknown", d.Kind)
 	}
-	r.texts[d.Kind+" "+d.Name] = d.Text
+	r.texts[d.key()] = d.Text
 	return nil, nil
 }
 
 // withdraw takes out of force what was decided under a name.
 func (r *rules) withdraw(d decision) {
-	delete(r.texts, d.Kind+" "+d.Name)
+	delete(r.texts, d.key())
 	switch d.Kind {
 	case decideEdge:
 		delete(r.edges, d.Name)
@@ -159,52 +164,32 @@ func (r *rules) project(reference string) *calc.Project {
 // does not have yet. Everything is tried on a copy first: a configuration that
 // does not hold changes nothing.
 func (c *Collector) decide(ctx context.Context) error {
-	var wanted []decision
-	for _, e := range c.cfg.Edges {
-		wanted = append(wanted, decision{Kind: decideEdge, Name: e.ID, Text: base64.StdEncoding.EncodeToString(e.Key)})
+	wanted := c.cfg.decisions()
+	trial, err := try(ctx, wanted)
+	if err != nil {
+		return err
 	}
-	for _, f := range c.cfg.Methodologies {
-		wanted = append(wanted, decision{Kind: decideMethodology, Name: f.Name, Text: string(f.Text)})
-	}
-	for _, f := range c.cfg.Projects {
-		wanted = append(wanted, decision{Kind: decideProject, Name: f.Name, Text: string(f.Text)})
-	}
-	trial := newRules()
 	var recs []*store.Record
+	add := func(d decision, why string) error {
+		d.Version, d.Who, d.Why = decisionVersion, "configuration of "+c.cfg.Name, why
+		text, err := marshal(d)
+		recs = append(recs, &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: d.Kind, Payload: text})
+		return err
+	}
 	for _, d := range wanted {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := trial.apply(d); err != nil {
-			return err
-		}
-		if c.ingest.rules.texts[d.Kind+" "+d.Name] == d.Text {
+		if c.ingest.rules.texts[d.key()] == d.Text {
 			continue
 		}
-		d.Version, d.Who, d.Why = decisionVersion, "configuration of "+c.cfg.Name, "in force when the collector started"
-		text, err := marshal(d)
-		if err != nil {
+		if err := add(d, "in force when the collector started"); err != nil {
 			return err
 		}
-		recs = append(recs, &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: d.Kind, Payload: text})
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.ingest.rules.texts)) {
 		kind, name, _ := strings.Cut(key, " ")
-		if _, ok := trial.texts[key]; !ok && kind != decideMethodology {
-			gone := decision{Version: decisionVersion, Kind: kind, Name: name, Who: "configuration of " + c.cfg.Name, Why: "no longer in the configuration"}
-			text, err := marshal(gone)
-			if err != nil {
-				return err
-			}
-			recs = append(recs, &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: kind, Payload: text})
+		if _, ok := trial.texts[key]; ok || kind == decideMethodology {
+			continue
 		}
-	}
-	for _, p := range trial.projects {
-		m := trial.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
-		if m == nil {
-			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
-		}
-		if err := p.Fits(m); err != nil {
+		if err := add(decision{Kind: kind, Name: name}, "no longer in the configuration"); err != nil {
 			return err
 		}
 	}
@@ -217,6 +202,67 @@ func (c *Collector) decide(ctx context.Context) error {
 	for _, r := range recs {
 		if _, err := c.ingest.rules.take(r); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// decisions lists what a configuration puts in force.
+func (c *Config) decisions() (out []decision) {
+	for _, e := range c.Edges {
+		out = append(out, decision{Kind: decideEdge, Name: e.ID, Text: base64.StdEncoding.EncodeToString(e.Key)})
+	}
+	for _, f := range c.Methodologies {
+		out = append(out, decision{Kind: decideMethodology, Name: f.Name, Text: string(f.Text)})
+	}
+	for _, f := range c.Projects {
+		out = append(out, decision{Kind: decideProject, Name: f.Name, Text: string(f.Text)})
+	}
+	return out
+}
+
+// try returns the rules that decisions come to, or what is wrong with them.
+func try(ctx context.Context, wanted []decision) (*rules, error) {
+	trial := newRules()
+	for _, d := range wanted {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if _, ok := trial.texts[d.key()]; ok {
+			return nil, fmt.Errorf("%s %s stands twice in the configuration; give each its own name", d.Kind, d.Name)
+		}
+		if d.Text == "" {
+			return nil, fmt.Errorf("%s %s is empty", d.Kind, d.Name)
+		}
+		known := len(trial.projects)
+		p, err := trial.apply(d)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil && len(trial.projects) == known {
+			return nil, fmt.Errorf("%s: another file is of project %s too; keep one of them", d.Name, p.Reference)
+		}
+	}
+	return trial, trial.check()
+}
+
+// check reports a project that cannot be computed: its methodology is missing,
+// does not fit, or another project has one of its counters.
+func (r *rules) check() error {
+	owners := make(map[string]string)
+	for _, p := range r.projects {
+		m := r.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+		if m == nil {
+			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
+		}
+		if err := p.Fits(m); err != nil {
+			return err
+		}
+		for _, spec := range p.Registers() {
+			if other, ok := owners[spec.Key]; ok {
+				return fmt.Errorf("register %s is in project %s and in project %s; a counter belongs to one project", spec.Key, other, p.Reference)
+			}
+			owners[spec.Key] = p.Reference
 		}
 	}
 	return nil

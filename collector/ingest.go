@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -53,6 +54,8 @@ type edgeState struct {
 const (
 	queueLength = 4096 // more than any broker leaves in flight for one subscriber
 	groupSize   = 256  // messages made durable by one fsync at most
+
+	envelopeRoom = 1 << 10 // bytes of an envelope beside its payload
 )
 
 // recover reads the book once: the rules in force and the heads of every stream.
@@ -180,6 +183,9 @@ func (in *ingest) judge(m Message, pending []*wire.Batch) (*wire.Batch, verdict,
 	if key == nil {
 		return nil, 0, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
 	}
+	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
+		return nil, 0, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+	}
 	payload, err := wire.Unseal(wire.BatchType, m.Payload, key)
 	if err != nil {
 		return nil, 0, err
@@ -191,12 +197,34 @@ func (in *ingest) judge(m Message, pending []*wire.Batch) (*wire.Batch, verdict,
 	if b.Edge != edge {
 		return nil, 0, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
 	}
+	if err := checkKeys(b); err != nil {
+		return nil, 0, refusal{reasonMalformed, err}
+	}
 	h := in.heads[stream{b.Edge, b.Epoch}]
 	if h == nil {
 		return b, fresh, nil
 	}
 	v, err := h.offer(b, func(k mark, seq uint64) (wire.Hash, error) { return in.chainAt(k, seq, b, pending) })
 	return b, v, err
+}
+
+// checkKeys refuses names that would make the key of one series that of another.
+func checkKeys(b *wire.Batch) error {
+	for i := range b.Records {
+		d := b.Records[i].Declaration
+		if d == nil {
+			continue
+		}
+		if strings.Contains(d.Device, "/") {
+			return fmt.Errorf("record %d: device id %q must not hold a slash", b.Records[i].Seq, d.Device)
+		}
+		for k := range d.Points {
+			if strings.Contains(d.Points[k].Name, "/") {
+				return fmt.Errorf("record %d: point %q of device %q must not hold a slash", b.Records[i].Seq, d.Points[k].Name, d.Device)
+			}
+		}
+	}
+	return nil
 }
 
 // chainAt returns the chain hash after seq of the batch in record m.index.

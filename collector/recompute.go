@@ -19,17 +19,21 @@ import (
 //
 // It holds the project's samples in memory, about 100 bytes each.
 func Recompute(ctx context.Context, book *store.Store, project string, period int) (*calc.Report, error) {
-	b := bookReader{rules: newRules(), declarations: make(map[wire.Hash]*wire.Declaration), seen: make(map[string]bool)}
+	rules := newRules()
 	err := book.Scan(0, func(r *store.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return b.declareAll(r)
+		if r.Kind != store.Decision {
+			return nil
+		}
+		_, err := rules.take(r)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recompute: %w", err)
 	}
-	p := b.rules.project(project)
+	p := rules.project(project)
 	if p == nil {
 		return nil, fmt.Errorf("recompute: project %q: %w", project, ErrUnknown)
 	}
@@ -37,15 +41,16 @@ func Recompute(ctx context.Context, book *store.Store, project string, period in
 	if err != nil {
 		return nil, err
 	}
-	samples := make(map[string][]calc.Sample)
+	b := bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
+		waiting: make(map[wire.Hash][]waitingReading), samples: make(map[string][]calc.Sample)}
 	for _, spec := range p.Registers() {
-		samples[spec.Key] = nil
+		b.samples[spec.Key] = nil
 	}
 	err = book.Scan(0, func(r *store.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return b.collect(r, samples)
+		return b.collect(r)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recompute: %w", err)
@@ -53,7 +58,7 @@ func Recompute(ctx context.Context, book *store.Store, project string, period in
 	curves := make(map[string]*calc.Curve)
 	for _, spec := range p.Registers() {
 		c := calc.NewCurve(spec, zone)
-		list := samples[spec.Key]
+		list := b.samples[spec.Key]
 		slices.SortStableFunc(list, func(a, b calc.Sample) int { return cmp.Compare(a.At, b.At) })
 		for _, x := range list {
 			if err := c.Add(x); err != nil && !errors.Is(err, calc.ErrConflict) {
@@ -62,58 +67,61 @@ func Recompute(ctx context.Context, book *store.Store, project string, period in
 		}
 		curves[spec.Key] = c
 	}
-	return report(b.rules, project, period, func(key string) *calc.Curve { return curves[key] })
+	return report(rules, project, period, func(key string) *calc.Curve { return curves[key] })
 }
 
-// bookReader reads the book in two passes: what is declared and decided, then
-// what was read.
+// bookReader takes samples out of the book in the order in which settling takes
+// them: that decides which one of two counts.
 type bookReader struct {
-	rules        *rules
 	declarations map[wire.Hash]*wire.Declaration
-	seen         map[string]bool // records taken, by edge, epoch and sequence number
+	done         map[string][]wire.Range        // sequence numbers taken, per edge and epoch
+	waiting      map[wire.Hash][]waitingReading // by the declaration they wait for
+	samples      map[string][]calc.Sample       // by register; only those with a key here are kept
 }
 
-func (b *bookReader) declareAll(r *store.Record) error {
-	if r.Kind == store.Decision {
-		_, err := b.rules.take(r)
-		return err
-	}
-	batch, err := decodeStored(r)
-	if err != nil {
-		return err
-	}
-	for i := range batch.Records {
-		if d := batch.Records[i].Declaration; d != nil {
-			b.declarations[d.Hash()] = d
-		}
-	}
-	return nil
+type waitingReading struct {
+	batch *wire.Batch
+	rec   *wire.Record
 }
 
-func (b *bookReader) collect(r *store.Record, samples map[string][]calc.Sample) error {
-	if r.Kind == store.Decision {
+func (b *bookReader) collect(r *store.Record) error {
+	if r.Kind != store.Batch {
 		return nil
 	}
 	batch, err := decodeStored(r)
 	if err != nil {
 		return err
 	}
+	key := batch.Edge + "/" + batch.Epoch.String()
 	for i := range batch.Records {
 		rec := &batch.Records[i]
-		id := fmt.Sprintf("%s/%v/%d", batch.Edge, batch.Epoch, rec.Seq)
-		if rec.Reading == nil || b.seen[id] {
+		done, isNew := include(b.done[key], rec.Seq)
+		if !isNew {
 			continue
 		}
-		b.seen[id] = true
-		d := b.declarations[rec.Reading.Declaration]
-		if d == nil {
-			continue // its declaration is in a batch that has not come yet
-		}
-		for _, x := range decodeReading(batch, rec, d) {
-			if list, ok := samples[x.Key()]; ok {
-				samples[x.Key()] = append(list, reading(&x))
+		b.done[key] = done
+		switch {
+		case rec.Declaration != nil:
+			h := rec.Declaration.Hash()
+			b.declarations[h] = rec.Declaration
+			for _, w := range b.waiting[h] {
+				b.add(w.batch, w.rec)
 			}
+			delete(b.waiting, h)
+		case rec.Reading != nil && b.declarations[rec.Reading.Declaration] == nil:
+			h := rec.Reading.Declaration
+			b.waiting[h] = append(b.waiting[h], waitingReading{batch, rec})
+		case rec.Reading != nil:
+			b.add(batch, rec)
 		}
 	}
 	return nil
+}
+
+func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) {
+	for _, x := range decodeReading(batch, rec, b.declarations[rec.Reading.Declaration]) {
+		if list, ok := b.samples[x.Key()]; ok {
+			b.samples[x.Key()] = append(list, reading(&x))
+		}
+	}
 }

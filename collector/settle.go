@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -349,10 +350,14 @@ func reading(x *wire.Sample) calc.Sample {
 	return calc.Sample{At: x.At, Value: x.Number, Unit: x.Unit, Good: x.Quality == wire.Good, Reason: x.Reason}
 }
 
+// maxTime is the end of the year 9999, ms UTC. What lies beyond, or before its
+// opposite, is on no calendar; a curve takes much less.
+const maxTime = 253_402_300_799_999
+
 // count gives a sample to the register it belongs to, if a project asks for it.
 func (s *settle) count(x *wire.Sample) error {
 	r := s.registers[x.Key()]
-	if r == nil {
+	if r == nil || x.At < -maxTime || x.At > maxTime {
 		return nil
 	}
 	day := calc.ClosingDay(x.At, r.zone)
@@ -389,7 +394,8 @@ func (s *settle) resettle(ctx context.Context) error {
 			continue
 		}
 		r.curve.Rewind(day)
-		if err := s.replay(ctx, r, day); err != nil {
+		from := day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
+		if err := s.replay(ctx, r, day, from); err != nil {
 			return err
 		}
 		s.metrics.late.Inc()
@@ -398,11 +404,11 @@ func (s *settle) resettle(ctx context.Context) error {
 	return s.commit(ctx, series.Update{Cursor: s.cursor}, 0)
 }
 
-// replay gives a register its stored samples from a day on.
-func (s *settle) replay(ctx context.Context, r *register, day calc.Date) error {
+// replay gives a register its stored samples of a day and after: those from an
+// instant on.
+func (s *settle) replay(ctx context.Context, r *register, day calc.Date, from int64) error {
 	r.touch(day)
-	from := day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
-	return s.db.Scan(ctx, r.spec.Key, from, maxTime, func(x wire.Sample) error {
+	return s.db.Scan(ctx, r.spec.Key, from, math.MaxInt64, func(x wire.Sample) error {
 		err := r.curve.Add(reading(&x))
 		if err != nil && !errors.Is(err, calc.ErrConflict) {
 			return fmt.Errorf("register %s: %w", r.spec.Key, err)
@@ -410,8 +416,6 @@ func (s *settle) replay(ctx context.Context, r *register, day calc.Date) error {
 		return nil
 	})
 }
-
-const maxTime = int64(1) << 62
 
 // decide puts a decision in force. A project that came or changed has its
 // registers settled from their first sample.
@@ -428,7 +432,7 @@ func (s *settle) decide(ctx context.Context, rec *store.Record) error {
 		r := &register{spec: spec, zone: zone, curve: calc.NewCurve(spec, zone)}
 		s.registers[spec.Key] = r
 		delete(s.state.Again, spec.Key)
-		if err := s.replay(ctx, r, calc.Date{Year: 1970, Month: 1, Day: 1}); err != nil {
+		if err := s.replay(ctx, r, calc.Date{}, math.MinInt64); err != nil {
 			return err
 		}
 	}

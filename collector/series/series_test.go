@@ -235,6 +235,15 @@ func TestRepeatsAndConflicts(t *testing.T) {
 	}
 }
 
+// A device that declares its points anew does not change what was read before.
+func TestUnitAndKindStayWithTheSample(t *testing.T) {
+	db := open(t, temp(t))
+	in := []wire.Sample{sample("e", 100, 1, "5"), sample("e", 200, 2, "5"), sample("e", 300, 3, "5")}
+	in[1].Unit, in[2].Kind = "kWh", wire.Gauge
+	apply(t, db, 1, in...)
+	equal(t, "scan", scan(t, db, "site-1/inv-1/e", 0, 999), in)
+}
+
 // A row that has some of the points gets the others and keeps what it had.
 func TestMergeIntoARow(t *testing.T) {
 	db := open(t, temp(t))
@@ -267,11 +276,13 @@ func TestLatest(t *testing.T) {
 	apply(t, db, 2, sample("e", 100, 1, "1"))                    // late: does not replace
 	apply(t, db, 3, bad("e", 300, 3, wire.NoAnswer, "no reply")) // not good, but newer
 	apply(t, db, 4, sample("e", 250, 4, "3"), sample("gone", 150, 4, "7"))
+	apply(t, db, 5, sample("x", 300, 7, "4"))
+	apply(t, db, 6, sample("x", 500, 6, "6"), sample("x", 400, 5, "5")) // out of order in one update
 	got, err := db.Latest(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "latest", got, []wire.Sample{other, bad("e", 300, 3, wire.NoAnswer, "no reply"), sample("gone", 200, 2, "8")})
+	equal(t, "latest", got, []wire.Sample{other, bad("e", 300, 3, wire.NoAnswer, "no reply"), sample("gone", 200, 2, "8"), sample("x", 500, 6, "6")})
 	if got, err := open(t, temp(t)).Latest(t.Context()); len(got) != 0 || err != nil {
 		t.Errorf("latest of an empty store: %v, %v", got, err)
 	}
@@ -396,6 +407,7 @@ func TestAnUpdateIsWholeOrNothing(t *testing.T) {
 		t.Errorf("a refused update left\n%s", got)
 	}
 	apply(t, db, 4, sample("z", 200, 4, "4"), sample("a", 200, 4, "5")) // takes the ids that were rolled back
+	apply(t, db, 5, sample("b", 300, 5, "5"))                           // as if it were new
 	got := dump(db)
 	db.Close()
 	if again := dump(open(t, path)); again != got {

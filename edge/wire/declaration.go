@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -54,8 +55,8 @@ func (d *Declaration) Hash() Hash { return sha256.Sum256(d.append(make([]byte, 0
 // Validate says what makes the declaration unusable: a value beyond the limits,
 // a point outside every block, a scale factor that is not read with its point.
 func (d *Declaration) Validate() error {
-	if d.Device == "" {
-		return fmt.Errorf("declaration without a device id")
+	if d.Device == "" || strings.Contains(d.Device, "/") {
+		return fmt.Errorf("device id %q: want a name without a slash, which parts edge, device and point in the key of a series", d.Device)
 	}
 	for _, s := range []string{d.Device, d.Manufacturer, d.Model, d.Firmware, d.Serial, d.Profile, d.ProfileVersion, d.Energy} {
 		if err := checkText(s); err != nil {
@@ -94,8 +95,8 @@ func (d *Declaration) checkPoint(p *Point) error {
 		}
 	}
 	switch {
-	case p.Name == "":
-		return fmt.Errorf("no name")
+	case p.Name == "" || strings.Contains(p.Name, "/"):
+		return fmt.Errorf("want a name without a slash")
 	case p.Type < Int16 || p.Type > String:
 		return fmt.Errorf("%v is unknown", p.Type)
 	case p.Type != String && p.Words != p.Type.Width(), p.Words == 0 || p.Words > MaxCount:
