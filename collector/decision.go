@@ -221,6 +221,14 @@ func (c *Config) decisions() (out []decision) {
 	return out
 }
 
+// Check says what keeps methodologies and projects from being put in force
+// together. Nothing is opened.
+func Check(ctx context.Context, methodologies, projects []File) error {
+	c := Config{Methodologies: methodologies, Projects: projects}
+	_, err := try(ctx, c.decisions())
+	return err
+}
+
 // try returns the rules that decisions come to, or what is wrong with them.
 func try(ctx context.Context, wanted []decision) (*rules, error) {
 	trial := newRules()

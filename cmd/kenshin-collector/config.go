@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"fmt"
 	"io"
@@ -184,6 +185,9 @@ func (c *config) describe(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := collector.Check(context.Background(), methodologies, projects); err != nil {
+		return err
+	}
 	broker := "in this process at " + c.Broker.Listen
 	if c.Broker.URL != "" {
 		broker = c.Broker.URL
@@ -194,32 +198,17 @@ func (c *config) describe(w io.Writer) error {
 		ids = append(ids, e.ID)
 	}
 	fmt.Fprintf(w, "edges     %s\n", strings.Join(ids, ", "))
-	known := make(map[calc.Pin]*calc.Methodology)
 	for _, f := range methodologies {
 		var m calc.Methodology
 		if err := configs.Decode(f.Name, f.Text, &m); err != nil {
 			return err
 		}
-		if err := m.Validate(); err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
-		}
-		known[calc.Pin{Number: m.Number, Version: m.Version}] = &m
 		fmt.Fprintf(w, "method    %s %s: %s\n", m.Number, m.Version, m.Title)
 	}
 	for _, f := range projects {
 		var p calc.Project
 		if err := configs.Decode(f.Name, f.Text, &p); err != nil {
 			return err
-		}
-		if err := p.Validate(); err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
-		}
-		m := known[p.Methodology]
-		if m == nil {
-			return fmt.Errorf("%s: methodology %v is not among the methodology files", f.Name, p.Methodology)
-		}
-		if err := p.Fits(m); err != nil {
-			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 		fmt.Fprintf(w, "project   %s: %s, %v\n", p.Reference, p.Title, p.Methodology)
 	}
