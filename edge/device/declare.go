@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"kenshin/edge/wire"
 )
@@ -231,18 +232,29 @@ func (c *Chain) chooseEnergy(ctx context.Context, r Reader, unit uint8) error {
 
 func headName(model uint16) string { return fmt.Sprintf("m%d.ID", model) }
 
+func isHead(name string) bool {
+	return strings.HasPrefix(name, "m") && strings.HasSuffix(name, ".ID")
+}
+
 // Verify says whether the words of block k of a SunSpec device are still where d
 // found them: a point "m<ID>.ID" must read <ID>. A device whose map has moved,
 // as an update of its firmware can do, has to be discovered again; until then
-// its words mean something else. Blocks of a profile have no such mark.
+// its words mean something else. Blocks of a profile have no such mark, and of a
+// model whose block was split only the first part has it: once that part fails
+// the parts behind it are not to be believed either.
+//
+// The serial number is not looked at again while polling: it stands in model 1,
+// 16 registers that would be read with every cycle. An exchanged device shows by
+// its counter, and by its serial number at the next discovery. A profile that
+// has the serial number as a point has it in every reading.
 func Verify(d *wire.Declaration, k int, words []uint16) error {
 	if d.Profile != sunspecProfile {
 		return nil
 	}
 	for i := range d.Points {
 		p := &d.Points[i]
-		if p.Kind != wire.State || p.Address != d.Blocks[k].Address || d.BlockOf(p) != k {
-			continue // only the head stands at the first register
+		if !isHead(p.Name) || p.Address != d.Blocks[k].Address || d.BlockOf(p) != k {
+			continue
 		}
 		if len(words) == 0 || p.Name != headName(words[0]) {
 			return fmt.Errorf("device %q: register %d is not %s any more, as when the device was discovered; its map has moved", d.Device, p.Address, p.Name)

@@ -229,6 +229,10 @@ func TestFailureIsNoAnswer(t *testing.T) {
 			if !errors.Is(err, failure) {
 				t.Errorf("request %d (%s) fails with %v: Discover = %v, %v", n+1, at[n], failure, c, err)
 			}
+			nth = n + 1
+			if all, err := device.DiscoverAll(t.Context(), failing{m, &nth, failure}, 1); !errors.Is(err, failure) {
+				t.Errorf("request %d (%s) fails with %v: DiscoverAll = %v, %v", n+1, at[n], failure, all, err)
+			}
 		}
 	}
 }
@@ -353,7 +357,7 @@ func TestVerify(t *testing.T) {
 		}
 	}
 	p := load(t, "generic-energy-meter")
-	d, err = p.Declare("m", 1, [32]byte{})
+	d, err = p.Declare("m", 1, [32]byte{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestPlantMeters(t *testing.T) {
 			"V": between("220", "245"), "Hz": between("49", "51"), "serial": between("71000001", "71000001")}},
 	} {
 		bus := connect(t, tt.units)
-		d, err := load(t, tt.profile).Declare("m", 1, wire.Hash{})
+		d, err := load(t, tt.profile).Declare("m", 1, wire.Hash{}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,15 @@
 package device_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kenshin/configs"
 	"kenshin/edge/device"
@@ -20,11 +25,16 @@ source: its manual, edition 1
 verified: true
 function: 3
 energy: kwh
-limits: { registers: 100, gap: 50ms }
+limits:
+  registers: 100
+  connect_delay: 1s
+  gap: 50ms
+  switch_gap: 200ms
+  forbidden: [{ function: 3, from: 100, to: 120, why: reading clears the log }]
 identity: [{ function: 3, address: 7, words: 00FF, source: the manual }]
 rated_kW: 33.3
 points:
-  - { name: kwh, address: 0x10, type: uint32, order: low-first, scale: -1, unit: kWh, kind: counter, modulus: 10000000, absent: [0000 8000, "7FFF 7FFF"] }
+  - { name: kwh, address: 0x10, type: uint32, order: low-first, scale: -1, unit: kWh, kind: counter, modulus: 10000000, absent: [0000 8000, "7FFF 7FFF"], absent_means: at night }
   - { name: name, address: 30, type: string, words: 2, kind: label }
 vectors:
   - title: one
@@ -58,9 +68,22 @@ func TestValidate(t *testing.T) {
 		{"source: its manual, edition 1", `source: ""`, "source", "name the document"},
 		{"verified: true", "verified: false", "not verified", "say what was not"},
 		{"registers: 100", "registers: 126", "limits", "at most 125"},
-		{"gap: 50ms", "gap: -50ms", "limits", "no negative"},
+		{"  gap: 50ms", "  gap: -50ms", "limits: gap", "no negative"},
+		{"switch_gap: 200ms", "switch_gap: 2m", "limits: switch_gap", "at most a minute"},
+		{"connect_delay: 1s", "connect_delay: -1s", "limits: connect_delay", "no negative"},
+		{"from: 100", "from: 121", "forbidden range 1", "from not above to"},
+		{"why: reading clears the log", `why: ""`, "forbidden range 1", "why it must not"},
+		{"function: 3, from: 100", "function: 5, from: 100", "forbidden range 1", "function 3, 4 or none"},
+		{"from: 100", "from: 31", `point "name"`, "leave the point out"},
+		{"function: 3, from: 100, to: 120", "from: 17, to: 17", `point "kwh"`, "reading clears the log"},
 		{"registers: 100", "registers: 1", `point "kwh"`, "raise limits.registers"},
 		{"words: 00FF", "words: FF", "identity 1", "words such as"},
+		{"words: 00FF", `words: ""`, "identity 1", "words such as"},
+		{"words: 00FF", "words: 00FF, any_of: [00FE]", "identity 1", "words such as"},
+		{"words: 00FF", "any_of: [00FF, 00FF 0000]", "identity 1", "of equal length"},
+		{"function: 3, address: 7", "function: 1, address: 7", "identity 1", "function 3 or 4"},
+		{"absent_means: at night", `absent_means: ""`, `point "kwh"`, "say when the device"},
+		{"values: { kwh: not available }", "values: {}", `point "kwh"`, "when it has no value"},
 		{"rated_kW: 33.3", "rated_kW: 0", "rated_kW", "above 0"},
 		{"rated_kW: 33.3", "rated_kW: 1e3", "rated_kW", "above 0"},
 		{"energy: kwh", "energy: kWh", "energy", "name the counter"},
@@ -102,14 +125,44 @@ func TestValidate(t *testing.T) {
 			t.Fatalf("the profile has no %q", tt.old)
 		}
 		err := parse(t, text).Validate()
+		var wrong *device.ProfileError
+		if !errors.As(err, &wrong) || wrong.Path == "" || wrong.Problem == "" || wrong.Remedy == "" || wrong.Profile == "" && !strings.Contains(tt.where, "name") {
+			t.Errorf("%q for %q: %#v does not say where", tt.new, tt.old, err)
+		}
 		if err == nil || !strings.Contains(err.Error(), tt.where) || !strings.Contains(err.Error(), tt.remedy) {
 			t.Errorf("%q for %q: error %v, want one with %q and %q", tt.new, tt.old, err, tt.where, tt.remedy)
 		}
+	}
+	if err := parse(t, strings.Replace(goodProfile, "words: 00FF", "any_of: [00FF, 00FE]", 1)).Validate(); err != nil {
+		t.Error(err)
 	}
 	empty := parse(t, goodProfile)
 	empty.Points = nil
 	if err := empty.Validate(); err == nil || !strings.Contains(err.Error(), "no points") {
 		t.Errorf("a profile without points: %v", err)
+	}
+}
+
+// TestLine: whoever has the file can name the line of what is wrong.
+func TestLine(t *testing.T) {
+	for _, tt := range []struct{ old, new, line string }{
+		{"scale: -1", "scale: -20", "a-meter.yaml:19: "},
+		{"kwh: 13107.3", "kwh: 13107.4", "a-meter.yaml:24: "},
+		{"name: AB", "name: ABC", "a-meter.yaml:24: "},
+		{"rated_kW: 33.3", "rated_kW: 0", "a-meter.yaml:17: "},
+		{"  gap: 50ms", "  gap: -1s", "a-meter.yaml:13: "},
+		{"why: reading clears the log", `why: ""`, "a-meter.yaml:15: "},
+		{"from: 100", "from: 31", "a-meter.yaml:20: "},
+	} {
+		text := strings.Replace(goodProfile, tt.old, tt.new, 1)
+		var wrong *device.ProfileError
+		if err := parse(t, text).Validate(); !errors.As(err, &wrong) {
+			t.Errorf("%s: %v", tt.new, err)
+			continue
+		}
+		if got := configs.At("a-meter.yaml", []byte(text), wrong.Path, wrong.Problem, wrong.Remedy).Error(); !strings.HasPrefix(got, tt.line) {
+			t.Errorf("%s: %q, want it to begin with %s (path %s)", tt.new, got, tt.line, wrong.Path)
+		}
 	}
 }
 
@@ -126,7 +179,7 @@ func TestLiteral(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", text, v.A, err, want)
 		}
 	}
-	for _, text := range []string{"a: >-\n  x\n  y\n", `a: "a\"b"`} {
+	for _, text := range []string{"a: >-\n  x\n  y\n", `a: "a\"b"`, "a: [1]", "a: { b: 1 }", "a: !!str 5", "a: |\n  x\n"} {
 		var v struct {
 			A device.Literal `yaml:"a"`
 		}
@@ -141,23 +194,33 @@ func TestLiteral(t *testing.T) {
 func TestBlocks(t *testing.T) {
 	five := uint16(5)
 	none := uint16(0)
+	keepOut := func(function uint8, from, to uint16) device.Limits {
+		return device.Limits{Forbidden: []device.Forbidden{{Function: function, From: from, To: to, Why: "x"}}}
+	}
 	for _, tt := range []struct {
 		name   string
 		limits device.Limits
+		bridge uint16
 		points string // function:address:type
 		want   string // function:first+count
 	}{
-		{"side by side", device.Limits{}, "3:0:uint32 3:2:uint16", "3:0+3"},
-		{"a hole of 20", device.Limits{}, "3:0:uint16 3:21:uint16", "3:0+22"},
-		{"a hole of 21", device.Limits{}, "3:0:uint16 3:22:uint16", "3:0+1 3:22+1"},
-		{"holes of 5 allowed", device.Limits{Bridge: &five}, "3:0:uint16 3:6:uint16 3:13:uint16", "3:0+7 3:13+1"},
-		{"no hole allowed", device.Limits{Bridge: &none}, "3:0:uint16 3:1:uint16 3:3:uint16", "3:0+2 3:3+1"},
-		{"any order", device.Limits{}, "3:9:uint16 3:0:uint32", "3:0+10"},
-		{"functions apart", device.Limits{}, "4:0:uint16 3:1:uint16", "3:1+1 4:0+1"},
-		{"125 and no more", device.Limits{}, "3:0:s60 3:60:s65 3:125:uint16", "3:0+125 3:125+1"},
-		{"a value is not cut", device.Limits{Registers: 10}, "3:0:s8 3:8:uint64 3:12:uint16", "3:0+8 3:8+5"},
-		{"registers read twice are asked once", device.Limits{}, "3:0:uint64 3:1:uint16 3:2:uint32", "3:0+4"},
-		{"the last register", device.Limits{}, "3:65534:uint32", "3:65534+2"},
+		{"side by side", device.Limits{}, 0, "3:0:uint32 3:2:uint16", "3:0+3"},
+		{"a hole of 20", device.Limits{}, 0, "3:0:uint16 3:21:uint16", "3:0+22"},
+		{"a hole of 21", device.Limits{}, 0, "3:0:uint16 3:22:uint16", "3:0+1 3:22+1"},
+		{"holes of 5 allowed", device.Limits{Bridge: &five}, 0, "3:0:uint16 3:6:uint16 3:13:uint16", "3:0+7 3:13+1"},
+		{"no hole allowed", device.Limits{Bridge: &none}, 0, "3:0:uint16 3:1:uint16 3:3:uint16", "3:0+2 3:3+1"},
+		{"any order", device.Limits{}, 0, "3:9:uint16 3:0:uint32", "3:0+10"},
+		{"functions apart", device.Limits{}, 0, "4:0:uint16 3:1:uint16", "3:1+1 4:0+1"},
+		{"125 and no more", device.Limits{}, 0, "3:0:s60 3:60:s65 3:125:uint16", "3:0+125 3:125+1"},
+		{"a value is not cut", device.Limits{Registers: 10}, 0, "3:0:s8 3:8:uint64 3:12:uint16", "3:0+8 3:8+5"},
+		{"registers read twice are asked once", device.Limits{}, 0, "3:0:uint64 3:1:uint16 3:2:uint32", "3:0+4"},
+		{"the last register", device.Limits{}, 0, "3:65534:uint32", "3:65534+2"},
+		{"what the link makes worth while", device.Limits{}, 3, "3:0:uint16 3:4:uint16 3:9:uint16", "3:0+5 3:9+1"},
+		{"a slow link does not lift the profile's limit", device.Limits{Bridge: &five}, 60, "3:0:uint16 3:7:uint16", "3:0+1 3:7+1"},
+		{"a link where requests are dear", device.Limits{}, 60, "3:0:uint16 3:61:uint16", "3:0+62"},
+		{"around what is forbidden", keepOut(3, 5, 6), 0, "3:0:uint16 3:10:uint16", "3:0+1 3:10+1"},
+		{"up to what is forbidden", keepOut(0, 2, 2), 0, "3:0:uint32 3:3:uint16 3:4:uint16", "3:0+2 3:3+2"},
+		{"forbidden for the other function", keepOut(4, 5, 6), 0, "3:0:uint16 3:10:uint16", "3:0+11"},
 	} {
 		p := device.Profile{Name: "x", Limits: tt.limits}
 		for _, f := range strings.Fields(tt.points) {
@@ -172,7 +235,7 @@ func TestBlocks(t *testing.T) {
 			q.Name = fmt.Sprintf("p%d", q.Address)
 			p.Points = append(p.Points, q)
 		}
-		d, err := p.Declare("x", 1, wire.Hash{})
+		d, err := p.Declare("x", 1, wire.Hash{}, tt.bridge)
 		var blocks []string
 		for _, b := range d.Blocks {
 			blocks = append(blocks, fmt.Sprintf("%d:%d+%d", b.Function, b.Address, b.Count))
@@ -183,9 +246,27 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestFullMeter: 45 values of an SDM630 are three requests, where one for each
+// value would be 45, and on a slow line, where reading along costs more, not many.
+// Source of the registers: github.com/volkszaehler/mbmd, meters/rs485/sdm.go.
+func TestFullMeter(t *testing.T) {
+	p := device.Profile{Name: "x", Function: 4}
+	for _, r := range [][2]uint16{{0x00, 0x22}, {0x34, 0x34}, {0x38, 0x38}, {0x3C, 0x3E}, {0x46, 0x4A}, {0x54, 0x54}, {0xEA, 0xEE}, {0xF0, 0xF4}, {0xF8, 0xFA}, {0x156, 0x16A}} {
+		for at := r[0]; at <= r[1]; at += 2 {
+			p.Points = append(p.Points, device.Point{Name: fmt.Sprintf("p%d", at), Address: at, Type: "float32"})
+		}
+	}
+	for bridge, want := range map[uint16]int{20: 3, 10: 4, 1: 9} {
+		d, err := p.Declare("m", 1, wire.Hash{}, bridge)
+		if err != nil || len(d.Blocks) != want || len(d.Points) != 45 {
+			t.Errorf("bridge %d: %d points in %v, %v; want %d requests", bridge, len(d.Points), d.Blocks, err, want)
+		}
+	}
+}
+
 // TestDeclarePoint: everything a profile says of a point reaches the declaration.
 func TestDeclarePoint(t *testing.T) {
-	d, err := parse(t, goodProfile).Declare("m", 4, wire.Hash{9})
+	d, err := parse(t, goodProfile).Declare("m", 4, wire.Hash{9}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +280,91 @@ func TestDeclarePoint(t *testing.T) {
 	}
 	p := parse(t, goodProfile)
 	p.Points[0].Type = "uint24"
-	if _, err := p.Declare("m", 4, wire.Hash{}); err == nil || !strings.Contains(err.Error(), `profile "a-meter": point "kwh"`) {
+	if _, err := p.Declare("m", 4, wire.Hash{}, 0); err == nil || !strings.Contains(err.Error(), `profile "a-meter": point "kwh"`) {
 		t.Errorf("Declare = %v", err)
+	}
+}
+
+// TestLongLists: a file with absurdly many of anything is refused at once.
+func TestLongLists(t *testing.T) {
+	for what, grow := range map[string]func(*device.Profile){
+		"points":   func(p *device.Profile) { p.Points = slices.Repeat(p.Points, 5000) },
+		"vectors":  func(p *device.Profile) { p.Vectors = slices.Repeat(p.Vectors, 5000) },
+		"identity": func(p *device.Profile) { p.Identity = slices.Repeat(p.Identity, 5000) },
+		"limits.forbidden": func(p *device.Profile) {
+			p.Limits.Forbidden = slices.Repeat(p.Limits.Forbidden, 5000)
+		},
+	} {
+		p := parse(t, goodProfile)
+		grow(p)
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "want at most") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// FuzzProfile reads any text as a profile: it is refused, or declares something
+// the contract takes; nothing panics, and nothing takes long.
+func FuzzProfile(f *testing.F) {
+	f.Add([]byte(goodProfile))
+	for _, name := range []string{"generic-energy-meter", "dzg-dvh4013", "huawei-sun2000", "advanced-energy-500nx", "growatt-tlx", "siemens-pac2200"} {
+		text, err := os.ReadFile(filepath.Join(profiles, name+".yaml"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte("points: [{ name: a, address: 65535, type: string, words: 65535 }]"))
+	f.Add([]byte("identity: [{ function: 3, any_of: [] }]\npoints: [{}]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > 1<<14 || strings.ContainsAny(string(text), "&*") {
+			t.Skip("no profile has anchors or is so long")
+		}
+		began := time.Now()
+		var p device.Profile
+		if err := configs.Decode("f.yaml", text, &p); err != nil {
+			return
+		}
+		err := p.Validate()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		var wrong *device.ProfileError
+		if err != nil {
+			if !errors.As(err, &wrong) || wrong.Path == "" {
+				t.Errorf("%v does not say where", err)
+			} else if at := configs.At("f.yaml", text, wrong.Path, wrong.Problem, wrong.Remedy); at == nil {
+				t.Errorf("no error of %v", err)
+			}
+			return
+		}
+		for _, bridge := range []uint16{0, 1, 60} {
+			d, err := p.Declare("m", 1, wire.Hash{}, bridge)
+			if err == nil {
+				err = d.Validate()
+			}
+			if err != nil {
+				t.Errorf("valid, but %v", err)
+			}
+			for k := range d.Blocks {
+				if d, ok := device.Split(&d, k); ok && d.Validate() != nil {
+					t.Errorf("split into %v", d.Blocks)
+				}
+			}
+			device.SelfCheck(&d, nil)
+		}
+	})
+}
+
+// BenchmarkProfiles reads, checks and declares every profile that comes with the
+// program, as a scan for devices does once.
+func BenchmarkProfiles(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, p := range loadAll(b) {
+			if err := p.Validate(); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 }

@@ -31,6 +31,7 @@ var bases = [...]uint16{40000, 50000, 0}
 // Chain is the SunSpec map of one device: its models, and what it says of itself.
 type Chain struct {
 	Base                                  uint16 // register of the marker "SunS"
+	Sub                                   int    // 0 for the first device of the map, 1 for the second ...
 	Manufacturer, Model, Firmware, Serial string // of model 1, "" when it has none
 	Models                                []Model
 
@@ -52,13 +53,45 @@ type Model struct {
 // have no end marker), at a length of 0 or one that leads beyond register
 // 65535, and after 100 models. It ends too where a second common model begins:
 // that is another device behind the same unit id, such as the meter of an
-// inverter, and only the first is this one.
+// inverter, and only the first is this one; see DiscoverAll.
 //
 // Where several models count the energy, the counters are read once, so that
 // one the device leaves empty is not chosen. A failure that is not a plain "no
 // such register" is returned as it is: a device that is busy, slow or away is
 // not one without a map.
-func Discover(ctx context.Context, r Reader, unit uint8, configured ...uint16) (*Chain, error) {
+func Discover(ctx context.Context, r Reader, unit uint8, bases ...uint16) (*Chain, error) {
+	all, err := discover(ctx, r, unit, bases, false)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// DiscoverAll is Discover for every device behind the unit id: each common model
+// of the map begins another one, told apart by Chain.Sub. The first is the
+// one that Discover finds.
+func DiscoverAll(ctx context.Context, r Reader, unit uint8, bases ...uint16) ([]*Chain, error) {
+	return discover(ctx, r, unit, bases, true)
+}
+
+func discover(ctx context.Context, r Reader, unit uint8, configured []uint16, all bool) ([]*Chain, error) {
+	base, err := locate(ctx, r, unit, configured)
+	if err != nil {
+		return nil, err
+	}
+	chains, err := follow(ctx, r, unit, base, all)
+	if err != nil {
+		return nil, fmt.Errorf("unit %d: SunSpec map at %d: %w", unit, base, err)
+	}
+	return chains, nil
+}
+
+// errNoMap is the part of an error that says that a device answered and has no
+// SunSpec map.
+var errNoMap = errors.New("no SunSpec map")
+
+// locate returns the register of the marker "SunS".
+func locate(ctx context.Context, r Reader, unit uint8, configured []uint16) (uint16, error) {
 	tried := make([]string, 0, len(configured)+len(bases))
 	var last error
 	for i, base := range slices.Concat(configured, bases[:]) {
@@ -68,47 +101,59 @@ func Discover(ctx context.Context, r Reader, unit uint8, configured ...uint16) (
 		tried = append(tried, fmt.Sprint(base))
 		words, err := r.Read(ctx, unit, readHolding, base, 2)
 		switch {
-		case err == nil && words[0] == 0x5375 && words[1] == 0x6E53: // "SunS"
-			c := &Chain{Base: base}
-			if err := c.follow(ctx, r, unit); err != nil {
-				return nil, fmt.Errorf("unit %d: SunSpec map at %d: %w", unit, base, err)
-			}
-			return c, nil
+		case err == nil && len(words) == 2 && words[0] == 0x5375 && words[1] == 0x6E53: // "SunS"
+			return base, nil
 		case err != nil && !noSuchRegister(err):
-			return nil, fmt.Errorf("unit %d: look for a SunSpec map at %d: %w", unit, base, err)
+			return 0, fmt.Errorf("unit %d: look for a SunSpec map at %d: %w", unit, base, err)
 		case err != nil:
 			last = err
 		}
 	}
-	problem := fmt.Sprintf("unit %d: no SunSpec map at register %s; name its base, or a profile for the device", unit, strings.Join(tried, ", "))
+	err := fmt.Errorf("unit %d: %w at register %s; name its base, or a profile for the device", unit, errNoMap, strings.Join(tried, ", "))
 	if last != nil {
-		return nil, fmt.Errorf("%s: %w", problem, last)
+		return 0, fmt.Errorf("%w: %w", err, last)
 	}
-	return nil, errors.New(problem)
+	return 0, err
 }
 
-// follow walks the chain and reads what the device says of itself.
-func (c *Chain) follow(ctx context.Context, r Reader, unit uint8) error {
-	for at := int(c.Base) + 2; len(c.Models) < maxModels && at < 0xFFFF; {
+// follow walks the chain and reads what each device, or only the first, says of
+// itself.
+func follow(ctx context.Context, r Reader, unit uint8, base uint16, all bool) ([]*Chain, error) {
+	c := &Chain{Base: base}
+	chains := []*Chain{c}
+	n := 0
+	for at := int(base) + 2; n < maxModels && at < 0xFFFF; n++ {
 		head, err := r.Read(ctx, unit, readHolding, uint16(at), 2)
 		if err != nil && noSuchRegister(err) {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("model %d of the chain: %w", len(c.Models)+1, err)
+			return nil, fmt.Errorf("model %d of the chain: %w", n+1, err)
 		}
 		m := Model{ID: head[0], Address: uint16(at), Length: head[1]}
 		next := at + 2 + int(m.Length)
-		if m.ID == endModel || m.Length == 0 || next > 1<<16 || m.ID == commonModel && len(c.Models) > 0 {
+		if m.ID == endModel || m.Length == 0 || next > 1<<16 {
 			break
+		}
+		if m.ID == commonModel && len(c.Models) > 0 {
+			if !all {
+				break
+			}
+			c = &Chain{Base: base, Sub: len(chains)}
+			chains = append(chains, c)
 		}
 		c.Models = append(c.Models, m)
 		at = next
 	}
-	if err := c.readCommon(ctx, r, unit); err != nil {
-		return err
+	for _, c := range chains {
+		if err := c.readCommon(ctx, r, unit); err != nil {
+			return nil, err
+		}
+		if err := c.chooseEnergy(ctx, r, unit); err != nil {
+			return nil, err
+		}
 	}
-	return c.chooseEnergy(ctx, r, unit)
+	return chains, nil
 }
 
 // readCommon reads model 1, if the chain begins with it.

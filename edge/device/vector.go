@@ -1,8 +1,11 @@
 package device
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"kenshin/edge/wire"
 )
@@ -19,43 +22,37 @@ type Vector struct {
 // notAvailable is how a vector says that a point has no value.
 const notAvailable = "not available"
 
-// runVectors decodes every vector the way every reading is.
+// runVectors decodes every vector the way every reading is. Each point must
+// have a value other than 0 in one, and, where its type or the profile has a content that
+// means "not available", be without one in another.
 func (p *Profile) runVectors(d *wire.Declaration) error {
-	proven := make(map[string]bool)
+	proven, absent := make(map[string]bool), make(map[string]bool)
 	for i := range p.Vectors {
 		v := &p.Vectors[i]
-		if err := p.runVector(d, v, proven); err != nil {
-			return fmt.Errorf("vector %d (%s): %w", i+1, v.Title, err)
+		if err := p.runVector(d, v, proven, absent); err != nil {
+			e := asFault(err)
+			e.Path = fmt.Sprintf("$.vectors[%d]%s", i, e.Path)
+			e.Problem = fmt.Sprintf("vector %d (%s): %s", i+1, v.Title, e.Problem)
+			return e
 		}
 	}
-	for _, q := range d.Points {
+	for i := range d.Points {
+		q := &d.Points[i]
 		if !proven[q.Name] {
-			return fmt.Errorf("point %q: no vector gives it a value; add one, so that its registers and scale are proven", q.Name)
+			return inPoint(i, q.Name, fault("", "no vector gives it a value other than 0", "add one, so that its registers and scale are proven"))
+		}
+		if !absent[q.Name] && q.Type != wire.String {
+			return inPoint(i, q.Name, fault("", fmt.Sprintf("no vector has it %q", notAvailable), "add one with the registers the device answers when it has no value"))
 		}
 	}
 	return nil
 }
 
-func (p *Profile) runVector(d *wire.Declaration, v *Vector, proven map[string]bool) error {
-	function := v.Function
-	if function == 0 {
-		function = p.Function
-	}
-	image := make(map[uint16]uint16)
-	for at, text := range v.Registers {
-		words, err := parseWords(string(text))
-		if err != nil {
-			return fmt.Errorf("registers at %d: %w", at, err)
-		}
-		if int(at)+len(words) > 1<<16 {
-			return fmt.Errorf("registers at %d: %d words go beyond register 65535", at, len(words))
-		}
-		for k, w := range words {
-			if _, twice := image[at+uint16(k)]; twice {
-				return fmt.Errorf("register %d is given twice", at+uint16(k))
-			}
-			image[at+uint16(k)] = w
-		}
+func (p *Profile) runVector(d *wire.Declaration, v *Vector, proven, absent map[string]bool) error {
+	function := cmp.Or(v.Function, p.Function)
+	image, err := v.image()
+	if err != nil {
+		return err
 	}
 	reading := wire.Reading{}
 	for _, b := range d.Blocks {
@@ -66,44 +63,82 @@ func (p *Profile) runVector(d *wire.Declaration, v *Vector, proven map[string]bo
 		reading.Blocks = append(reading.Blocks, wire.BlockResult{Status: wire.OK, Words: words})
 	}
 	got := d.Values(&reading)
-	for name, want := range v.Values {
+	for _, name := range slices.Sorted(maps.Keys(v.Values)) {
 		i := slices.IndexFunc(d.Points, func(q wire.Point) bool { return q.Name == name })
 		if i < 0 {
-			return fmt.Errorf("there is no point %q", name)
+			return fault(".values", fmt.Sprintf("there is no point %q", name), "correct the name")
 		}
-		if err := compare(&d.Points[i], &got[i], string(want), image, function); err != nil {
-			return fmt.Errorf("point %q: %w", name, err)
+		want := string(v.Values[name])
+		if err := compare(&d.Points[i], &got[i], want, image, function); err != nil {
+			e := asFault(err)
+			e.Path, e.Problem = valuePath(name), fmt.Sprintf("point %q: %s", name, e.Problem)
+			return e
 		}
-		proven[name] = proven[name] || want != notAvailable
+		switch {
+		case want == notAvailable:
+			absent[name] = true
+		case d.Points[i].Kind == wire.Label && want != "" || d.Points[i].Kind != wire.Label && !got[i].Number.IsZero():
+			proven[name] = true // 0 and no text come out of any register and scale
+		}
 	}
 	return nil
 }
 
+// valuePath is where a vector has the value of a point; a name with a dot in it
+// would be two steps of a path.
+func valuePath(name string) string {
+	if strings.ContainsAny(name, ".-") {
+		return ".values"
+	}
+	return ".values." + name
+}
+
+// image returns the registers of a vector by address.
+func (v *Vector) image() (map[uint16]uint16, error) {
+	image := make(map[uint16]uint16)
+	for _, at := range slices.Sorted(maps.Keys(v.Registers)) {
+		words, err := parseWords(string(v.Registers[at]))
+		if err != nil {
+			return nil, fault(".registers", fmt.Sprintf("registers at %d: %v", at, err), "write four hexadecimal digits for each register")
+		}
+		if int(at)+len(words) > 1<<16 {
+			return nil, fault(".registers", fmt.Sprintf("registers at %d: %d words go beyond register 65535", at, len(words)), "correct the address")
+		}
+		for k, w := range words {
+			if _, twice := image[at+uint16(k)]; twice {
+				return nil, fault(".registers", fmt.Sprintf("register %d is given twice", at+uint16(k)), "keep one of the two")
+			}
+			image[at+uint16(k)] = w
+		}
+	}
+	return image, nil
+}
+
 func compare(p *wire.Point, got *wire.Value, want string, image map[uint16]uint16, function uint8) error {
 	if p.Function != function {
-		return fmt.Errorf("it is read by function %d, and the vector's registers are of function %d", p.Function, function)
+		return fault("", fmt.Sprintf("it is read by function %d, and the vector's registers are of function %d", p.Function, function), "give the vector its function")
 	}
 	for k := range p.Words {
 		if _, ok := image[p.Address+k]; !ok {
-			return fmt.Errorf("the vector does not give its register %d", p.Address+k)
+			return fault("", fmt.Sprintf("the vector does not give its register %d", p.Address+k), "add the register")
 		}
 	}
 	switch {
 	case got.Quality != wire.Good:
 		if want != notAvailable {
-			return fmt.Errorf("it is %s (%s), want %s; correct the registers or the value", got.Quality, got.Reason, want)
+			return fault("", fmt.Sprintf("it is %s (%s), want %s", got.Quality, got.Reason, want), "correct the registers or the value")
 		}
 	case p.Kind == wire.Label:
 		if got.Text != want {
-			return fmt.Errorf("it reads %q, want %q; correct the registers or the value", got.Text, want)
+			return fault("", fmt.Sprintf("it reads %q, want %q", got.Text, want), "correct the registers or the value")
 		}
 	default:
 		n, err := plainNumber(want)
 		if err != nil {
-			return fmt.Errorf("it is %s, want %q: write the number exactly, or %q", got.Number, want, notAvailable)
+			return fault("", fmt.Sprintf("it is %s, want %q", got.Number, want), fmt.Sprintf("write the number exactly, or %q", notAvailable))
 		}
 		if !n.Equal(got.Number) {
-			return fmt.Errorf("it is %s, want %s; correct address, type, word order, scale, or the value", got.Number, n)
+			return fault("", fmt.Sprintf("it is %s, want %s", got.Number, n), "correct address, type, word order, scale, or the value")
 		}
 	}
 	return nil
