@@ -284,29 +284,36 @@ func TestRange(t *testing.T) {
 }
 
 func TestEndpoint(t *testing.T) {
-	for _, tt := range []struct {
-		endpoint string
-		ok       bool
-	}{
-		{"tcp://127.0.0.1:502", true}, {"tcp://meter.example:1502", true}, {"tcp://[::1]:502", true},
-		{"", false}, {"127.0.0.1:502", false}, {"tcp://127.0.0.1", false}, {"tcp://:502", false}, {"tcp://h:99999", false},
-		{"tcp://h:502/x", false}, {"tcp://u@h:502", false}, {"tcp://h:502?x", false}, {"udp://h:502", false}, {"rtu:///dev/ttyUSB0", false},
+	for _, tt := range []struct{ endpoint, wrong string }{ // wrong: what the error names, "" for none
+		{"tcp://127.0.0.1:502", ""}, {"tcp://meter.example:1502", ""}, {"tcp://[::1]:502", ""},
+		{"", "want tcp://host:port"}, {"127.0.0.1:502", "want tcp://host:port"}, {"tcp://127.0.0.1", "port"}, {"tcp://:502", "host"},
+		{"tcp://h:99999", "port"}, {"tcp://h:502/x", "more than is read"}, {"tcp://u@h:502", "more than is read"},
+		{"tcp://h:502?x", "more than is read"}, {"tcp://h:502?baud=9600", "more than is read"}, {"tcp://h:502#x", "more than is read"},
+		{"udp://h:502", "want tcp://host:port"}, {"TCP://h:502", "more than is read"},
+		{"rtutcp://127.0.0.1:4001", ""}, {"rtutcp://h:4001?baud=19200&parity=even", ""}, {"rtutcp://h", "port"}, {"rtutcp://h:1/x", "more than is read"},
+		{"rtu:///dev/ttyUSB0", ""}, {"rtu:///dev/serial/by-id/usb-FTDI?baud=115200&parity=odd&stop=2&data=8", ""},
+		{"rtu://dev/ttyUSB0", "three slashes"}, {"rtu:///", "three slashes"}, {"rtu:/dev/ttyUSB0", "more than is read"}, {"rtu:///dev/ttyUSB0#x", "more than is read"},
+		{"rtu:///dev/ttyUSB0?baud=9601", "one of [300"}, {"rtu:///dev/ttyUSB0?baud=", "one of [300"}, {"rtu:///dev/ttyUSB0?parity=E", "none, even or odd"},
+		{"rtu:///dev/ttyUSB0?stop=3", "1 or 2"}, {"rtu:///dev/ttyUSB0?data=7", "8, since"}, {"rtu:///dev/ttyUSB0?speed=9600", "none of baud"},
+		{"rtu:///dev/ttyUSB0?baud=9600&baud=9600", "once"}, {"rtu:///dev/ttyUSB0?baud=96%zz", "more than is read"},
 	} {
 		b, err := modbus.New(modbus.Config{Endpoint: tt.endpoint})
-		if (err == nil) != tt.ok {
-			t.Errorf("%q: %v", tt.endpoint, err)
+		_, bridge := modbus.Bridge(tt.endpoint)
+		if (err == nil) != (tt.wrong == "") || (bridge == nil) != (err == nil) {
+			t.Errorf("%q: New %v, Bridge %v", tt.endpoint, err, bridge)
 		}
-		if err != nil && (!strings.Contains(err.Error(), fmt.Sprintf("%q", tt.endpoint)) || !strings.Contains(err.Error(), "want tcp://host:port")) {
-			t.Errorf("%q: error %q does not say what to write", tt.endpoint, err)
+		if err != nil && (!strings.Contains(err.Error(), fmt.Sprintf("%q", tt.endpoint)) || !strings.Contains(err.Error(), tt.wrong)) {
+			t.Errorf("%q: error %q does not say %q", tt.endpoint, err, tt.wrong)
 		}
 		if b != nil {
 			b.Close()
 		}
 	}
-	for _, c := range []modbus.Config{{Timeout: -1}, {ConnectTimeout: -1}, {ConnectDelay: -1}, {Gap: -1}} {
+	for _, c := range []modbus.Config{{Timeout: -1}, {ConnectTimeout: -1}, {ConnectDelay: -1}, {Gap: -1}, {SwitchGap: -1},
+		{Units: map[uint8]modbus.Unit{7: {Timeout: -1}}}, {Units: map[uint8]modbus.Unit{7: {Gap: -1}}}} {
 		c.Endpoint = "tcp://127.0.0.1:502"
-		if _, err := modbus.New(c); err == nil {
-			t.Errorf("%+v was taken", c)
+		if _, err := modbus.New(c); err == nil || !strings.Contains(err.Error(), "negative") {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

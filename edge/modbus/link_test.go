@@ -88,7 +88,7 @@ func bus(t *testing.T, c Config, d *device) *Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.link.dial = d.dial
+	b.link.(*tcp).dial = d.dial
 	return b
 }
 
@@ -184,6 +184,37 @@ func TestTimeout(t *testing.T) {
 				t.Errorf("timeout %v: %v after %v, want %v", timeout, err, time.Since(start), want)
 			}
 			b.Close()
+		}
+	})
+}
+
+// TestUnits: what is said of a unit goes before what is said of the bus, and a
+// request to another unit waits longer.
+func TestUnits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const gap, change, own, patience = 10 * time.Millisecond, 40 * time.Millisecond, 90 * time.Millisecond, 5 * time.Second
+		d := &device{answer: zeros}
+		b := bus(t, Config{Gap: gap, SwitchGap: change, Units: map[uint8]Unit{3: {Gap: own, Timeout: patience}}}, d)
+		defer b.Close()
+		start, after := time.Now(), time.Duration(0)
+		for _, tt := range []struct {
+			unit uint8
+			wait time.Duration
+		}{{1, 0}, {1, gap}, {2, change}, {2, gap}, {3, own}, {3, own}, {1, change}} {
+			if err := read(b, tt.unit); err != nil {
+				t.Fatal(err)
+			}
+			if after += tt.wait; time.Since(start) != after {
+				t.Errorf("unit %d after %v, want %v", tt.unit, time.Since(start), after)
+			}
+		}
+		d.set(func() { d.answer = silent })
+		for unit, want := range map[uint8]time.Duration{1: defaultTimeout, 3: patience} {
+			time.Sleep(time.Minute) // no gap any more
+			start = time.Now()
+			if err := read(b, unit); !errors.Is(err, ErrTimeout) || time.Since(start) != want {
+				t.Errorf("unit %d: %v after %v, want %v", unit, err, time.Since(start), want)
+			}
 		}
 	})
 }

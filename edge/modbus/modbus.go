@@ -1,19 +1,44 @@
-// Package modbus reads registers of field devices over Modbus.
+// Package modbus reads registers of field devices over Modbus TCP, RTU on a
+// serial line, and RTU over TCP.
 //
 // It promises that the words Read returns answer the very request they are
-// returned for: transaction, protocol, unit, function and byte count are
-// matched, and a connection on which anything went wrong is never used again,
-// so that a late answer finds no later request to answer. It promises too that
-// nothing can be written to a device: functions 3 and 4 are the only ones that
-// reach the wire. One Bus owns one connection to its endpoint; requests of any
-// number of goroutines go over it one at a time, in the order they came.
+// returned for. On Modbus TCP transaction, protocol, unit, function and byte
+// count are matched, and a connection on which anything went wrong is never used
+// again, so that a late answer finds no later request to answer. RTU has no
+// transaction number; there the CRC, unit, function and byte count are matched,
+// and four rules keep a late answer from being taken for the next one:
 //
-// A dead endpoint costs one attempt to connect; after it Read fails at once
-// until the next attempt is due. What registers mean, which are read together
-// and how often are left to others.
+//   - What has come before a request is sent is thrown away, and nothing is sent
+//     until the line has been silent for 3.5 characters.
+//   - After no answer, a wrong checksum, a short, long or foreign frame the line
+//     is left alone for a further whole timeout, and what comes is thrown away.
+//   - What comes before the request can have been on the wire is thrown away.
+//   - While a unit owes an answer, one register more is asked of it than is
+//     wanted, so that the byte count tells the two answers apart; the late one is
+//     passed over. It ends when that one has come, or with the first other answer
+//     after ten timeouts.
+//
+// The last rule cannot be kept for a block of 125 registers, one that ends at
+// register 65535, one the device refuses to lengthen, and a unit marked Exact.
+// There an answer that comes more than a timeout after it was given up could be
+// taken for that of another block of the same unit, function and length. With the
+// rule it would have to come more than three timeouts after, and the request
+// between the two would have to stay without an answer as well.
+//
+// It promises too that nothing can be written to a device: functions 3 and 4 are
+// the only ones that reach the wire.
+//
+// One Bus owns one endpoint. Requests of any number of goroutines go over it one
+// at a time: of those that wait the unit that was served longest ago comes first,
+// and requests marked by Low come behind the others, but not for ever. A dead
+// endpoint costs one attempt to connect; after it Read fails at once until the
+// next attempt is due. A peer that keeps a connection open and never answers is
+// found by the first request it leaves unanswered.
+//
+// What registers mean, which are read together and how often are left to others.
 //
 // Source: MODBUS Application Protocol V1.1b3; MODBUS Messaging on TCP/IP
-// Implementation Guide V1.0b.
+// Implementation Guide V1.0b; MODBUS over Serial Line V1.02.
 package modbus
 
 import (
@@ -32,64 +57,157 @@ import (
 // Source: MODBUS Application Protocol V1.1b3, 6.3 and 6.4.
 const maxCount = 125
 
-// Config names an endpoint and how patient to be with it.
-type Config struct {
-	// Endpoint is tcp://host:port, Modbus TCP.
-	Endpoint string
-	// Timeout is how long an answer may take; 2 s when zero.
-	Timeout time.Duration
-	// ConnectTimeout is how long a connection may take to be made; 5 s when zero.
-	ConnectTimeout time.Duration
-	// ConnectDelay is waited after every connect before the first request; some
-	// communication dongles ignore what comes sooner than 1 s.
-	ConnectDelay time.Duration
-	// Gap is the least time from an answer, or from giving up on one, to the
-	// next request.
-	Gap time.Duration
-}
-
-const (
-	defaultTimeout        = 2 * time.Second
-	defaultConnectTimeout = 5 * time.Second
-)
-
 // Bus is an endpoint and the devices behind it. It may be used by many
 // goroutines.
 type Bus struct {
-	link  *link
-	turn  chan struct{} // holds one token while a request is under way; senders queue first come first served
-	ended chan struct{} // closed by Close
+	endpoint string
+	framing  framing
+	link     transport // used by whose turn it is
+	turns    *turns
+	counts   *counts
+	rests    bool
 
 	mu     sync.Mutex
 	closed bool                    // guarded by mu
 	cancel context.CancelCauseFunc // guarded by mu; ends the request under way
 }
 
+// question is what one request asks.
+type question struct {
+	unit, function uint8
+	address, count uint16
+}
+
+// framing is how a PDU travels on a kind of link: the library builds and checks
+// frames.
+type framing struct {
+	packager modbus.Packager
+	setUnit  func(unit uint8) // of the next request
+	pdu      int              // where in a frame the function stands
+	request  int              // length of a request to read registers
+}
+
+// transport carries requests to an endpoint and owns the connection. It is used
+// by one goroutine at a time.
+type transport interface {
+	// ask returns how many registers to ask for where q wants q.count of them: as
+	// many, or one more.
+	ask(q question) uint16
+	// exchange sends the request for q and returns the frame that came, valid
+	// until the next call.
+	exchange(ctx context.Context, q question, adu []byte) ([]byte, Timing, error)
+	// settle says what that frame was found to be: the answer when err is nil, a
+	// refusal for an *ExceptionError, else nothing that answers q.
+	settle(q question, err error)
+	// drop closes the connection, if there is one.
+	drop()
+}
+
+// Timing is when a request was on its way.
+type Timing struct {
+	Sent     time.Time // when writing it began
+	Answered time.Time // when its answer was complete
+}
+
 // New returns a Bus. It does not connect; the first Read does.
 func New(c Config) (*Bus, error) {
-	address, err := parseEndpoint(c.Endpoint)
+	c, e, err := c.parse()
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"timeout", c.Timeout}, {"connect timeout", c.ConnectTimeout}, {"connect delay", c.ConnectDelay}, {"gap", c.Gap}} {
-		if d.value < 0 {
-			return nil, fmt.Errorf("bus %s: %s %v is negative; a time to wait is 0 or more", c.Endpoint, d.name, d.value)
-		}
+	if e.scheme == schemeTCP {
+		return newTCP(c, dialNet(e.address)), nil
 	}
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = defaultConnectTimeout
-	}
-	return newBus(c, dialTCP(address)), nil
+	return newRTU(c, e, e.dialRTU()), nil
 }
 
-func newBus(c Config, dial dialer) *Bus {
-	return &Bus{link: &link{cfg: c, dial: dial, framing: tcpFraming()}, turn: make(chan struct{}, 1), ended: make(chan struct{})}
+func newBus(c Config, f framing, l transport, n *counts) *Bus {
+	return &Bus{endpoint: c.Endpoint, framing: f, link: l, turns: newTurns(l.drop), counts: n, rests: c.CloseAfterPoll}
+}
+
+// Read returns count registers of a unit from address on, counted from 0, by
+// function 3 (holding registers) or 4 (input registers); count is 1 to 125.
+//
+// A refusal by the device is an *ExceptionError. Other errors are ErrTimeout when
+// no answer came in time, ErrUnreachable when there is no connection, ErrMalformed
+// when what came is not an answer to this request, the cause of ctx when ctx
+// ended, net.ErrClosed when the bus was closed; after one that followed a request
+// the next waits for a new connection (TCP) or a quiet line (RTU). No request is
+// repeated, except one on a connection used before that turns out to be closed
+// before any byte of an answer (TCP), or of the request (RTU over TCP): it is
+// sent once more, on a new one.
+func (b *Bus) Read(ctx context.Context, unit, function uint8, address, count uint16) ([]uint16, error) {
+	words, _, err := b.ReadTimed(ctx, unit, function, address, count)
+	return words, err
+}
+
+// ReadTimed is Read that also says when. Waiting for the bus, for a connection
+// and for pauses lies before Sent, so that the middle of the two times is the
+// time of the values. They are zero with an error.
+func (b *Bus) ReadTimed(ctx context.Context, unit, function uint8, address, count uint16) ([]uint16, Timing, error) {
+	words, t, err := b.read(ctx, question{unit, function, address, count})
+	if err != nil {
+		b.counts.failed(err)
+		return nil, Timing{}, fmt.Errorf("%s unit %d function %d registers %d+%d: %w", b.endpoint, unit, function, address, count, err)
+	}
+	b.counts.answers.Add(1)
+	return words, t, nil
+}
+
+func (b *Bus) read(ctx context.Context, q question) ([]uint16, Timing, error) {
+	switch {
+	case q.function != modbus.FuncCodeReadHoldingRegisters && q.function != modbus.FuncCodeReadInputRegisters:
+		return nil, Timing{}, errors.New("only functions 3 and 4 are sent, since nothing here may write")
+	case q.count < 1 || q.count > maxCount:
+		return nil, Timing{}, fmt.Errorf("one request reads 1 to %d registers", maxCount)
+	case int(q.address)+int(q.count) > 1<<16:
+		return nil, Timing{}, errors.New("register 65535 is the last there is")
+	}
+	ctx, leave, err := b.enter(ctx, q.unit)
+	if err != nil {
+		return nil, Timing{}, err
+	}
+	defer leave()
+	asked := q
+	asked.count = b.link.ask(q)
+	raw, t, err := b.request(ctx, asked)
+	if asked.count != q.count && tooLong(err) {
+		raw, t, err = b.request(ctx, q)
+	}
+	if err != nil {
+		return nil, Timing{}, err
+	}
+	words := make([]uint16, q.count)
+	for i := range words {
+		words[i] = binary.BigEndian.Uint16(raw[2*i:])
+	}
+	return words, t, nil
+}
+
+// tooLong reports whether a device refuses a request for the registers it names.
+func tooLong(err error) bool {
+	var refused *ExceptionError
+	return errors.As(err, &refused) &&
+		(refused.Code == modbus.ExceptionCodeIllegalDataAddress || refused.Code == modbus.ExceptionCodeIllegalDataValue)
+}
+
+// enter waits for the caller's turn. The context it returns ends with ctx or
+// with Close; leave gives the turn to the next in line.
+func (b *Bus) enter(ctx context.Context, unit uint8) (_ context.Context, leave func(), err error) {
+	if err := b.turns.wait(ctx, unit); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	leave = func() { cancel(nil); b.turns.leave() }
+	b.mu.Lock()
+	b.cancel = cancel
+	closed := b.closed
+	b.mu.Unlock()
+	if closed {
+		leave()
+		return nil, nil, net.ErrClosed
+	}
+	return ctx, leave, nil
 }
 
 // reads is what this package uses of the library's client: it has no way to write.
@@ -98,100 +216,49 @@ type reads interface {
 	ReadInputRegisters(address, count uint16) ([]byte, error)
 }
 
-// Read returns count registers of a unit from address on, counted from 0, by
-// function 3 (holding registers) or 4 (input registers); count is 1 to 125.
-//
-// A refusal by the device is an *ExceptionError and leaves the connection as it
-// is. Every other error after the request was sent closes it: ErrTimeout when no
-// answer came in time, ErrUnreachable when there is no connection, ErrMalformed
-// when what came is not an answer to this request, the cause of ctx when ctx
-// ended, net.ErrClosed when the bus was closed. No request is repeated, except
-// one on a connection used before that turns out to be closed before any byte of
-// an answer: it is sent once more, on a new one.
-func (b *Bus) Read(ctx context.Context, unit, function uint8, address, count uint16) ([]uint16, error) {
-	words, err := b.read(ctx, unit, function, address, count)
-	if err != nil {
-		return nil, fmt.Errorf("%s unit %d function %d registers %d+%d: %w", b.link.cfg.Endpoint, unit, function, address, count, err)
-	}
-	return words, nil
-}
-
-func (b *Bus) read(ctx context.Context, unit, function uint8, address, count uint16) ([]uint16, error) {
-	switch {
-	case function != modbus.FuncCodeReadHoldingRegisters && function != modbus.FuncCodeReadInputRegisters:
-		return nil, errors.New("only functions 3 and 4 are sent, since nothing here may write")
-	case count < 1 || count > maxCount:
-		return nil, fmt.Errorf("one request reads 1 to %d registers", maxCount)
-	case int(address)+int(count) > 1<<16:
-		return nil, errors.New("register 65535 is the last there is")
-	}
-	ctx, leave, err := b.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	raw, err := b.request(ctx, unit, function, address, count)
-	if err != nil {
-		return nil, err
-	}
-	words := make([]uint16, count)
-	for i := range words {
-		words[i] = binary.BigEndian.Uint16(raw[2*i:])
-	}
-	return words, nil
-}
-
-// enter waits for the caller's turn. The context it returns ends with ctx or
-// with Close; leave gives the turn to the next in line.
-func (b *Bus) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
-	select {
-	case b.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	case <-b.ended:
-		return nil, nil, net.ErrClosed
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		cancel(nil)
-		<-b.turn
-		return nil, nil, net.ErrClosed
-	}
-	b.cancel = cancel
-	return ctx, func() { cancel(nil); <-b.turn }, nil
-}
-
 // request sends one request and checks the answer. The bytes it returns are
 // valid until the next.
-func (b *Bus) request(ctx context.Context, unit, function uint8, address, count uint16) ([]byte, error) {
+func (b *Bus) request(ctx context.Context, q question) (raw []byte, t Timing, err error) {
 	var failed error // of the link, as opposed to an answer that does not fit
 	send := sender(func(adu []byte) (answer []byte, err error) {
-		answer, failed = b.link.exchange(ctx, adu)
+		if failed = b.guard(adu); failed == nil {
+			answer, t, failed = b.link.exchange(ctx, q, adu)
+		}
 		return answer, failed
 	})
-	b.link.framing.setUnit(unit)
-	var client reads = modbus.NewClient2(b.link.framing.packager, send)
+	b.framing.setUnit(q.unit)
+	var client reads = modbus.NewClient2(b.framing.packager, send)
 	read := client.ReadHoldingRegisters
-	if function == modbus.FuncCodeReadInputRegisters {
+	if q.function == modbus.FuncCodeReadInputRegisters {
 		read = client.ReadInputRegisters
 	}
-	raw, err := read(address, count)
+	raw, err = read(q.address, q.count)
+	if failed != nil {
+		return nil, t, failed // the link knows
+	}
 	var refused *modbus.ModbusError
 	switch {
-	case failed != nil:
-		return nil, failed // the link has closed the connection
-	case errors.As(err, &refused) && refused.FunctionCode == function|0x80 && refused.ExceptionCode != 0:
-		return nil, &ExceptionError{Function: function, Code: refused.ExceptionCode}
-	case err == nil && len(raw) != 2*int(count):
-		err = fmt.Errorf("%d bytes of registers instead of %d", len(raw), 2*int(count))
+	case errors.As(err, &refused) && refused.FunctionCode == q.function|0x80 && refused.ExceptionCode != 0:
+		err = &ExceptionError{Function: q.function, Code: refused.ExceptionCode}
+	case err == nil && len(raw) != 2*int(q.count):
+		err = fmt.Errorf("%w: %d bytes of registers instead of %d", ErrMalformed, len(raw), 2*int(q.count))
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err != nil {
-		b.link.drop()
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	b.link.settle(q, err)
+	return raw, t, err
+}
+
+// guard lets a frame pass that asks for registers, and nothing else. It stands
+// before every transport, whatever was called to build the frame.
+func (b *Bus) guard(adu []byte) error {
+	if len(adu) == b.framing.request {
+		switch adu[b.framing.pdu] {
+		case modbus.FuncCodeReadHoldingRegisters, modbus.FuncCodeReadInputRegisters:
+			return nil
+		}
 	}
-	return raw, nil
+	return fmt.Errorf("frame % x does not ask for registers and is not sent", adu)
 }
 
 // sender is a function as the library's Transporter.
@@ -199,21 +266,25 @@ type sender func(adu []byte) ([]byte, error)
 
 func (s sender) Send(adu []byte) ([]byte, error) { return s(adu) }
 
+// Rest closes the connection of a Bus with CloseAfterPoll, at once or when the
+// requests under way and in line are done. The next Read connects again. It does
+// not wait; call it after each cycle, so that others can reach a device that
+// serves one client at a time.
+func (b *Bus) Rest() {
+	if b.rests {
+		b.turns.rest()
+	}
+}
+
 // Close ends a request that is under way, fails those that wait, and closes the
 // connection. It returns when all of that is done; Read then fails for good.
 func (b *Bus) Close() error {
 	b.mu.Lock()
-	first := !b.closed
 	b.closed = true
 	if b.cancel != nil {
 		b.cancel(net.ErrClosed)
 	}
 	b.mu.Unlock()
-	if first {
-		close(b.ended)
-	}
-	b.turn <- struct{}{}
-	defer func() { <-b.turn }()
-	b.link.drop()
+	b.turns.close()
 	return nil
 }

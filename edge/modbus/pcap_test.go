@@ -100,7 +100,7 @@ func replay(t *testing.T, request, answer []byte) {
 	t.Helper()
 	given := bytes.Clone(answer)
 	binary.BigEndian.PutUint16(given, 1) // the first transaction of a bus
-	b := newBus(Config{Timeout: time.Second, ConnectTimeout: time.Second}, func(context.Context) (net.Conn, error) {
+	b := newTCP(Config{Timeout: time.Second, ConnectTimeout: time.Second}, func(context.Context) (net.Conn, error) {
 		return &canned{given, len(given)}, nil
 	})
 	words, err := b.Read(t.Context(), request[6], request[7], binary.BigEndian.Uint16(request[8:]), binary.BigEndian.Uint16(request[10:]))

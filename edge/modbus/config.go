@@ -1,0 +1,140 @@
+package modbus
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config names an endpoint and how patient to be with it.
+type Config struct {
+	// Endpoint is one of
+	//
+	//	tcp://host:port                  Modbus TCP
+	//	rtutcp://host:port               RTU frames through a serial converter
+	//	rtu:///dev/ttyUSB0?baud=9600     RTU on a serial line
+	//
+	// The last two take ?baud=9600&parity=none&stop=1&data=8, of which these are
+	// the defaults. Behind rtutcp the line is the converter's; the answer to a
+	// request is checked against its speed only when baud is given.
+	Endpoint string
+	// Timeout is how long a device may take to answer; 2 s when zero. On a serial
+	// line the time of request and answer on the wire comes on top.
+	Timeout time.Duration
+	// ConnectTimeout is how long a connection may take to be made; 5 s when zero.
+	ConnectTimeout time.Duration
+	// ConnectDelay is waited after every connect before the first request; some
+	// communication dongles ignore what comes sooner than 1 s.
+	ConnectDelay time.Duration
+	// Gap is the least time from an answer, or from giving up on one, to the
+	// next request. With RTU it is never less than 3.5 characters.
+	Gap time.Duration
+	// SwitchGap is the least such time when the next request is to another unit.
+	SwitchGap time.Duration
+	// CloseAfterPoll makes Rest close the connection.
+	CloseAfterPoll bool
+	// Units holds what differs for requests to a unit.
+	Units map[uint8]Unit
+}
+
+// Unit is what differs for one unit of a bus. A zero takes the value of the bus.
+type Unit struct {
+	Timeout time.Duration // instead of Config.Timeout
+	Gap     time.Duration // instead of Config.Gap, before a request to this unit
+	// Exact keeps RTU from asking for a register more than wanted, for a device on
+	// which one that is not wanted must not be read. See the package comment for
+	// what it gives up.
+	Exact bool
+}
+
+const (
+	defaultTimeout        = 2 * time.Second
+	defaultConnectTimeout = 5 * time.Second
+)
+
+// parse checks c and returns it with its defaults.
+func (c Config) parse() (Config, endpoint, error) {
+	e, err := parseEndpoint(c.Endpoint)
+	if err != nil {
+		return c, e, err
+	}
+	type wait struct {
+		name  string
+		value time.Duration
+	}
+	waits := []wait{{"timeout", c.Timeout}, {"connect timeout", c.ConnectTimeout}, {"connect delay", c.ConnectDelay}, {"gap", c.Gap}, {"switch gap", c.SwitchGap}}
+	for unit, u := range c.Units {
+		waits = append(waits, wait{fmt.Sprintf("timeout of unit %d", unit), u.Timeout}, wait{fmt.Sprintf("gap of unit %d", unit), u.Gap})
+	}
+	for _, w := range waits {
+		if w.value < 0 {
+			return c, e, fmt.Errorf("bus %s: %s %v is negative; a time to wait is 0 or more", c.Endpoint, w.name, w.value)
+		}
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = defaultConnectTimeout
+	}
+	return c, e, nil
+}
+
+func (c *Config) timeout(unit uint8) time.Duration {
+	if t := c.Units[unit].Timeout; t > 0 {
+		return t
+	}
+	return c.Timeout
+}
+
+func (c *Config) gap(unit uint8) time.Duration {
+	if g := c.Units[unit].Gap; g > 0 {
+		return g
+	}
+	return c.Gap
+}
+
+// turnaround is how long a device is taken to think: on the whole, and at least.
+const (
+	turnaround      = 20 * time.Millisecond
+	leastTurnaround = time.Millisecond
+)
+
+// Estimate returns the bytes of a request for count registers of a unit and of
+// its answer, without what TCP adds, and how long it will occupy the bus: bytes
+// on the wire, 20 ms in which the device thinks, and the gap before the next
+// request. SwitchGap is not in it; it comes once per unit and cycle where there
+// are several. Both are 0 for an endpoint that New refuses.
+func (c Config) Estimate(unit uint8, count uint16) (bytes int, busTime time.Duration) {
+	c, e, err := c.parse()
+	if err != nil {
+		return 0, 0
+	}
+	if e.scheme == schemeTCP {
+		return tcpRequest + tcpHeader + 2 + 2*int(count), turnaround + c.gap(unit)
+	}
+	bytes = rtuRequest + rtuAnswer(count)
+	return bytes, e.line.wire(bytes) + turnaround + max(c.gap(unit), e.line.silence())
+}
+
+// tcpBridge is how many registers of 2 bytes a network carries in the time a
+// request costs the device and the way to it.
+const tcpBridge = 20
+
+// Bridge returns how many registers nobody wants are cheaper to read along than
+// to ask around on this link: a request saved against their bytes. On a serial
+// line the quickest of devices is reckoned with, so that reading along pays with
+// every one.
+func Bridge(endpoint string) (uint16, error) {
+	e, err := parseEndpoint(endpoint)
+	if err != nil {
+		return 0, err
+	}
+	if e.scheme == schemeTCP {
+		return tcpBridge, nil
+	}
+	saved := e.line.wire(rtuRequest+rtuAnswer(0)) + 2*e.line.silence() + leastTurnaround
+	if e.scheme == schemeRTUTCP {
+		saved += turnaround // of the network
+	}
+	return uint16(min(saved/e.line.wire(2), maxCount)), nil
+}

@@ -1,0 +1,55 @@
+package modbus
+
+import (
+	"testing"
+	"time"
+)
+
+// TestDebts asks for as many registers as wanted, or one more, whatever was given up.
+func TestDebts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	q := question{1, 3, 100, 4}
+	with := func(f func(q *question)) question { c := q; f(&c); return c }
+	for _, tt := range []struct {
+		name  string
+		given []question // up
+		q     question
+		want  uint16
+	}{
+		{"nothing", nil, q, 4},
+		{"the same", []question{q}, q, 5},
+		{"another block of that length", []question{with(func(q *question) { q.address = 9 })}, q, 5},
+		{"another length", []question{with(func(q *question) { q.count = 5 })}, q, 4},
+		{"another unit", []question{with(func(q *question) { q.unit = 2 })}, q, 4},
+		{"the other function", []question{with(func(q *question) { q.function = 4 })}, q, 4},
+		{"both lengths, the longer last", []question{q, with(func(q *question) { q.count = 5 })}, q, 4},
+		{"both lengths, the longer first", []question{with(func(q *question) { q.count = 5 }), q}, q, 5},
+		{"both lengths and again", []question{q, with(func(q *question) { q.count = 5 }), q}, q, 5},
+		{"125", []question{{1, 3, 100, 125}}, question{1, 3, 100, 125}, 125},
+		{"124", []question{{1, 3, 100, 124}}, question{1, 3, 100, 124}, 125},
+		{"the last register", []question{{1, 3, 65532, 4}}, question{1, 3, 65532, 4}, 4},
+		{"the last but one", []question{{1, 3, 65531, 4}}, question{1, 3, 65531, 4}, 5},
+	} {
+		d := newDebts()
+		for _, q := range tt.given {
+			d.owe(q, now)
+		}
+		if got := d.ask(tt.q); got != tt.want {
+			t.Errorf("%s: asks for %d, want %d", tt.name, got, tt.want)
+		}
+	}
+
+	// The book does not grow without end.
+	d := newDebts()
+	for count := range uint16(100) {
+		d.owe(question{1, 3, 0, count + 1}, now)
+	}
+	if n := len(d.owed[1]); n != debtsMost || d.find(1, 3, 100) < 0 {
+		t.Errorf("%d answers are remembered, want the last %d", n, debtsMost)
+	}
+	// One answer after long clears it.
+	d.answered(question{1, 3, 0, 7}, now.Add(time.Second))
+	if n := len(d.owed[1]); n != 0 {
+		t.Errorf("%d answers are reckoned with after all", n)
+	}
+}

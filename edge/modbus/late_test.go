@@ -1,0 +1,171 @@
+package modbus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestVeryLate: an answer that comes more than two timeouts late finds the next
+// request for another block of the same length. One register more was asked, so
+// it is passed over and the right one waited for.
+func TestVeryLate(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	fall := nine600.wire(rtuRequest+rtuAnswer(4)) + timeout // when the first is given up
+	for _, tt := range []struct {
+		name   string
+		second func(s *slave, q question) // what the device does with the longer request
+		asked  []uint16                   // counts, of all requests
+		err    error                      // of the second read
+	}{
+		{"only the right one; the late one may still come", after(5 * time.Millisecond), []uint16{4, 5, 5}, nil},
+		{"the late one, then the right one", func(s *slave, q question) {
+			s.say(5*time.Millisecond, words(question{1, 3, 100, 4}))
+			s.say(15*time.Millisecond, words(q))
+		}, []uint16{4, 5, 4}, nil},
+		{"both at once", func(s *slave, q question) {
+			s.say(5*time.Millisecond, append(words(question{1, 3, 100, 4}), words(q)...))
+		}, []uint16{4, 5, 4}, nil},
+		{"a late refusal, then the right one", func(s *slave, q question) {
+			s.say(5*time.Millisecond, refusal(q, 11))
+			s.say(15*time.Millisecond, words(q))
+		}, []uint16{4, 5, 4}, &ExceptionError{Function: 3, Code: 11}},
+		{"the late one alone", func(s *slave, q question) {
+			s.say(5*time.Millisecond, words(question{1, 3, 100, 4}))
+		}, []uint16{4, 5, 4}, ErrTimeout},
+		{"the late one, damaged", func(s *slave, q question) {
+			b := words(question{1, 3, 100, 4})
+			b[5]++
+			s.say(5*time.Millisecond, b)
+		}, []uint16{4, 5, 4}, ErrMalformed},
+		{"the device refuses the longer one", func(s *slave, q question) {
+			if q.count == 5 {
+				s.say(5*time.Millisecond, refusal(q, 2))
+				return
+			}
+			after(thinking)(s, q)
+		}, []uint16{4, 5, 4, 5}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &slave{answer: mute}
+				b := rtuBus(Config{Timeout: timeout}, s, schemeRTU)
+				defer b.Close()
+				start := time.Now()
+				if err := ask(t, b, 1, 100, 4); !errors.Is(err, ErrTimeout) || time.Since(start) != fall {
+					t.Fatalf("%v after %v", err, time.Since(start))
+				}
+				s.set(tt.second)
+				if err := ask(t, b, 1, 500, 4); !errors.Is(err, tt.err) && fmt.Sprint(errors.Unwrap(err)) != fmt.Sprint(tt.err) {
+					t.Errorf("%v, want %v", err, tt.err)
+				}
+				s.set(after(thinking))
+				if err := ask(t, b, 1, 100, 4); err != nil {
+					t.Error(err)
+				}
+				counts := s.counts()
+				time.Sleep(debtTimeouts * timeout)
+				for range 2 {
+					if err := ask(t, b, 1, 100, 4); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := ask(t, b, 1, 100, 4); err != nil || len(b.link.(*rtu).debts.owed[1]) != 0 {
+					t.Errorf("%v; ten timeouts later %v is still reckoned with", err, b.link.(*rtu).debts.owed[1])
+				}
+				if !slices.Equal(counts, tt.asked) {
+					t.Errorf("asked for %d registers, want %d", counts, tt.asked)
+				}
+			})
+		})
+	}
+}
+
+// TestExact: a block the device refuses to lengthen is asked as it is from then
+// on, and only that one.
+func TestExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slave{}
+		b := rtuBus(Config{Timeout: 300 * time.Millisecond}, s, schemeRTU)
+		defer b.Close()
+		strict := func(s *slave, q question) {
+			if q.address+q.count > 104 && q.address < 104 {
+				s.say(thinking, refusal(q, 2))
+				return
+			}
+			s.say(thinking, words(q))
+		}
+		for range 2 {
+			s.set(mute)
+			if err := ask(t, b, 1, 100, 4); !errors.Is(err, ErrTimeout) {
+				t.Fatal(err)
+			}
+			s.set(strict)
+			for _, address := range []uint16{100, 500, 100} {
+				if err := ask(t, b, 1, address, 4); err != nil {
+					t.Error(err)
+				}
+			}
+			s.set(mute)
+		}
+		counts := s.counts()
+		// In the second round both lengths are owed at first, and 4 since longer.
+		if want := []uint16{4, 5, 4, 5, 4, 4, 4, 5, 4}; !slices.Equal(counts, want) {
+			t.Errorf("asked for %d registers, want %d", counts, want)
+		}
+		// What refuses the right length too is refused to the caller.
+		s.set(func(s *slave, q question) { s.say(thinking, refusal(q, 2)) })
+		var refused *ExceptionError
+		if err := ask(t, b, 1, 700, 4); !errors.As(err, &refused) || refused.Code != 2 {
+			t.Error(err)
+		}
+	})
+}
+
+// TestExactUnit: a unit marked so is never asked for more than is wanted.
+func TestExactUnit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slave{answer: mute}
+		b := rtuBus(Config{Units: map[uint8]Unit{1: {Exact: true}}}, s, schemeRTU)
+		defer b.Close()
+		for unit := range uint8(2) {
+			for _, want := range []uint16{4, 5 - uint16(unit)} {
+				ask(t, b, unit, 100, 4)
+				if q, _ := s.last(); q.count != want {
+					t.Errorf("unit %d: asked for %d registers, want %d", unit, q.count, want)
+				}
+			}
+		}
+	})
+}
+
+// TestLateNeighbour: the late answer of one unit in the time of another costs
+// the other nothing.
+func TestLateNeighbour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 300 * time.Millisecond
+		s := &slave{answer: mute}
+		b := rtuBus(Config{Timeout: timeout}, s, schemeRTU)
+		defer b.Close()
+		if err := ask(t, b, 1, 100, 4); !errors.Is(err, ErrTimeout) {
+			t.Fatal(err)
+		}
+		s.set(func(s *slave, q question) {
+			s.say(5*time.Millisecond, words(question{1, 3, 100, 4}))
+			s.say(15*time.Millisecond, words(q))
+		})
+		if err := ask(t, b, 2, 500, 4); err != nil {
+			t.Error(err)
+		}
+		s.set(after(thinking))
+		if err := ask(t, b, 1, 100, 4); err != nil {
+			t.Error(err)
+		}
+		if q, _ := s.last(); q.count != 4 || b.Stats().Stale != 1 {
+			t.Errorf("asked for %d registers, %d late answers; the debt was paid", q.count, b.Stats().Stale)
+		}
+	})
+}
