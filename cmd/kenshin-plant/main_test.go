@@ -31,9 +31,11 @@ func start(t *testing.T, args ...string) running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
-	ended := make(chan error, 1)
+	var ended error
+	over := make(chan struct{})
 	go func() {
-		ended <- run(ctx, args, in, io.Discard)
+		ended = run(ctx, args, in, io.Discard)
+		close(over)
 		in.Close()
 	}()
 	r := running{lines: make(chan string, 100), addr: make(map[string]string)}
@@ -45,21 +47,22 @@ func start(t *testing.T, args ...string) running {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("run = %v after its ctx ended, want nil", err)
+		if <-over; ended != nil {
+			t.Errorf("run = %v after its ctx ended, want nil", ended)
 		}
 	})
 	for line := range r.lines {
 		if strings.HasPrefix(line, "next") {
 			return r
 		}
-		for _, name := range []string{"inverters", "export meter", "chiller meter", "clock"} {
+		for _, name := range []string{"inverters", "export meter", "chiller meter", "clock", "control", "roof", "converter", "line"} {
 			if rest, ok := strings.CutPrefix(line, "  "+name+" "); ok {
 				r.addr[name] = strings.Fields(rest)[0]
 			}
 		}
 	}
-	t.Fatalf("ended at once: %v", <-ended)
+	<-over
+	t.Fatalf("ended at once: %v", ended)
 	return r
 }
 
@@ -187,6 +190,15 @@ func TestRefuses(t *testing.T) {
 		{"--start 2020-01-01", "the plant was built 2024-01-01"},
 		{"--sped 3", "unknown flag --sped"},
 		{"--seed many", "--seed"},
+		{"--start 2024-01-02 --control 0.0.0.0:0", `-control "0.0.0.0:0": want an address of this machine's loopback`},
+		{"--start 2024-01-02 --listen " + free + " --listen-meter " + free + " --listen-chiller " + free + " --control " + busy.Addr().String(), in + "-control"},
+		{"--fault inv-9=late", `-fault "inv-9=late": no unit "inv-9"; want one of inv-1, inv-2, inv-3, export-meter, chiller-meter, or all`},
+		{"--fault inv-1=laet", `-fault "inv-1=laet": fault "laet": want one of late`},
+		{"--scenario none.yaml", "none.yaml: no such file"},
+		{"--plant none.yaml", "none.yaml: no such file"},
+		{"--plant a.yaml --replay b.csv", "want one of them"},
+		{"fault", "fault: say of which unit"},
+		{"fault inv-1 late --control " + free, "start kenshin-plant, or name its control"},
 	} {
 		var stdout bytes.Buffer
 		err := run(t.Context(), strings.Fields(tt.args), &stdout, io.Discard)
@@ -202,6 +214,7 @@ func TestRefuses(t *testing.T) {
 func TestHelpAndVersion(t *testing.T) {
 	for _, tt := range []struct{ arg, want string }{
 		{"--help", "--clock-listen"},
+		{"faults", "sentinel-night     counters and gauges read not available"},
 		{"version", "kenshin-plant "},
 	} {
 		var stdout bytes.Buffer

@@ -22,11 +22,11 @@ import (
 // that a plant that was started again shows what it would have shown.
 var commissioned = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// endpoint is one Modbus TCP address of the plant.
+// endpoint is one Modbus address of the plant.
 type endpoint struct {
 	name  string // for people
 	flag  string // that says where
-	addr  string
+	at    string // tcp://..., rtutcp://... or rtu://...
 	units map[uint8]plant.Unit
 	says  string // what is to be read there
 }
@@ -36,7 +36,12 @@ func (c *cli) serve(ctx context.Context, stdout io.Writer) error {
 	if err != nil || c.Zone == "" || c.Zone == "Local" {
 		return configs.Setup(fmt.Errorf("-zone %q: not a time zone this machine knows; want an IANA name such as Asia/Kolkata", c.Zone))
 	}
-	if c.Replay != "" {
+	switch {
+	case c.Plant != "" && c.Replay != "":
+		return configs.Setup(errors.New("-plant and -replay: want one of them"))
+	case c.Plant != "":
+		return c.fromFile(ctx, stdout)
+	case c.Replay != "":
 		return c.replay(ctx, stdout, zone)
 	}
 	return c.simulate(ctx, stdout, zone)
@@ -58,24 +63,48 @@ func (c *cli) simulate(ctx context.Context, stdout io.Writer, zone *time.Locatio
 	site := plant.NewSite(plant.SiteConfig{
 		Seed: c.Seed, Zone: zone, Latitude: c.Latitude, Longitude: c.Longitude, Start: commissioned, Clock: clock,
 	})
-	endpoints := []endpoint{
-		{"inverters", "-listen", c.Listen, site.Inverters(), "units 1 to 3: SunSpec models 1, 103 and 122 at 40000, function 3"},
-		{"export meter", "-listen-meter", c.ListenMeter, site.ExportMeter(), "unit 1: SDM630 map, function 4"},
-		{"chiller meter", "-listen-chiller", c.ListenChiller, site.Chiller(), "unit 1: generic-energy-meter, function 3"},
-	}
-	servers, err := listen(endpoints)
+	export, err := known(site.ExportMeter(), "eastron-sdm630")
 	if err != nil {
+		return err
+	}
+	chiller, err := known(site.Chiller(), "generic-energy-meter")
+	if err != nil {
+		return err
+	}
+	w := newWorks(c.Seed)
+	endpoints := []endpoint{
+		{"inverters", "-listen", "tcp://" + c.Listen, w.wrap("inverters", site.Inverters(), "inv-1", "inv-2", "inv-3"), "units 1 to 3: SunSpec models 1, 103 and 122 at 40000, function 3"},
+		{"export meter", "-listen-meter", "tcp://" + c.ListenMeter, w.wrap("export meter", export, "export-meter"), "unit 1: SDM630 map, function 4"},
+		{"chiller meter", "-listen-chiller", "tcp://" + c.ListenChiller, w.wrap("chiller meter", chiller, "chiller-meter"), "unit 1: generic-energy-meter, function 3"},
+	}
+	if err := w.open(c, endpoints); err != nil {
 		return configs.Setup(err)
 	}
 	fmt.Fprintf(stdout, "simulated plant, seed %d, %v, clock at %s, speed %v\n", c.Seed, zone, start.Format(time.RFC3339), c.Speed)
-	show(stdout, endpoints, servers)
+	w.show(stdout)
 	if c.Speed != 1 {
 		fmt.Fprintln(stdout, "note  an edge with a clock of its own sees counters run", c.Speed, "times too fast; for the whole chain at this speed: kenshin-demo -speed", c.Speed)
 	}
 	fmt.Fprintln(stdout, "next  kenshin-edge -config configs/edge.example.yaml; Ctrl-C ends the plant")
 	g, ctx := errgroup.WithContext(ctx)
-	serve(ctx, g, servers)
+	w.serve(ctx, g)
 	return g.Wait()
+}
+
+// known returns units whose registers mean what a profile says, so that their
+// values can go wrong.
+func known(units map[uint8]plant.Unit, profile string) (map[uint8]plant.Unit, error) {
+	p, err := loadProfile("", profile)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[uint8]plant.Unit, len(units))
+	for n, u := range units {
+		if out[n], err = plant.As(u, p); err != nil {
+			return nil, fmt.Errorf("unit %d: %w", n, err)
+		}
+	}
+	return out, nil
 }
 
 // replay serves the readings of a file, and the clock that walks through them.
@@ -86,24 +115,24 @@ func (c *cli) replay(ctx context.Context, stdout io.Writer, zone *time.Location)
 	}
 	times := file.Times()
 	clock := plant.NewLockstep(times, 1, nil)
-	endpoints := []endpoint{{"inverters", "-listen", c.Listen, file.Units(clock),
+	w := newWorks(c.Seed)
+	endpoints := []endpoint{{"inverters", "-listen", "tcp://" + c.Listen, w.wrap("inverters", file.Units(clock), file.Keys()...),
 		fmt.Sprintf("units 1 to %d: SunSpec models 1, 103 and 122 at 40000, function 3", len(file.Keys()))}}
-	servers, err := listen(endpoints)
-	if err != nil {
+	if err := w.open(c, endpoints); err != nil {
 		return configs.Setup(err)
 	}
 	clockAt, err := net.Listen("tcp", c.ClockListen)
 	if err != nil {
-		closeAll(servers)
+		w.close()
 		return configs.Setup(remedy(fmt.Errorf("listen for the clock's followers on %s: %w", c.ClockListen, err), "-clock-listen"))
 	}
 	first, last := times[0].In(zone), times[len(times)-1].In(zone)
 	fmt.Fprintf(stdout, "replay of %s: %d inverters, %d times, %s to %s\n", c.Replay, len(file.Keys()), len(times), first.Format(time.RFC3339), last.Format(time.RFC3339))
-	show(stdout, endpoints, servers)
+	w.show(stdout)
 	fmt.Fprintf(stdout, "  %-14s %-22s jumps to the next reading when an edge sleeps on it\n", "clock", clockAt.Addr())
 	fmt.Fprintf(stdout, "next  kenshin-edge with `clock: %s` in its configuration; Ctrl-C ends the plant\n", clockAt.Addr())
 	g, ctx := errgroup.WithContext(ctx)
-	serve(ctx, g, servers)
+	w.serve(ctx, g)
 	g.Go(func() error { return plant.ServeClock(ctx, clockAt, clock) })
 	g.Go(func() error {
 		select {
@@ -151,26 +180,6 @@ func load(path string, zone *time.Location) (*plant.Replay, error) {
 	return r, nil
 }
 
-// listen binds all endpoints, or none.
-func listen(endpoints []endpoint) ([]*plant.Server, error) {
-	var servers []*plant.Server
-	for _, e := range endpoints {
-		s, err := plant.Listen(e.addr, e.units)
-		if err != nil {
-			closeAll(servers)
-			return nil, remedy(err, e.flag)
-		}
-		servers = append(servers, s)
-	}
-	return servers, nil
-}
-
-func closeAll(servers []*plant.Server) {
-	for _, s := range servers {
-		s.Close()
-	}
-}
-
 // remedy says after an error of binding what can be done.
 func remedy(err error, flag string) error {
 	switch {
@@ -180,18 +189,5 @@ func remedy(err error, flag string) error {
 		return fmt.Errorf("%w; give a port above 1023 with %s", err, flag)
 	default:
 		return fmt.Errorf("%w; give host:port of this machine with %s", err, flag)
-	}
-}
-
-func show(stdout io.Writer, endpoints []endpoint, servers []*plant.Server) {
-	for i, e := range endpoints {
-		fmt.Fprintf(stdout, "  %-14s %-22s %s\n", e.name, servers[i].Addr(), e.says)
-	}
-}
-
-// serve adds the servers to a group whose ctx ends with the first that fails.
-func serve(ctx context.Context, g *errgroup.Group, servers []*plant.Server) {
-	for _, s := range servers {
-		g.Go(func() error { return s.Serve(ctx) })
 	}
 }

@@ -1,8 +1,6 @@
 package plant
 
 import (
-	"bufio"
-	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -49,16 +47,9 @@ const (
 // not as described is an error that names the line of the file. Of a power,
 // digits beyond a µW are cut off.
 func LoadReplay(r io.Reader, zone *time.Location) (*Replay, error) {
-	in := bufio.NewReader(r)
-	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, fmt.Errorf("unpack gzip: %w", err)
-		}
-		in = bufio.NewReader(z)
-	}
-	if mark, _ := in.Peek(3); string(mark) == "\ufeff" {
-		in.Discard(3) // cannot fail: these bytes were just seen
+	in, err := plain(r)
+	if err != nil {
+		return nil, err
 	}
 	lines := csv.NewReader(in)
 	lines.ReuseRecord = true

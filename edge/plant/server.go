@@ -1,7 +1,6 @@
 package plant
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -23,34 +22,53 @@ const (
 	writeLimit = 10 * time.Second
 )
 
-// Server answers Modbus TCP requests for the units behind one endpoint.
+// Server answers Modbus requests for the units behind one endpoint.
 type Server struct {
-	listener net.Listener
 	units    map[uint8]Unit
+	framing  framing
+	scheme   string       // of the endpoint
+	listener net.Listener // nil when it is a serial line
+	master   *pty         // of the serial line, else nil
+	line     Serial       // its speed; zero when it is none
 }
 
 // Listen binds a TCP address such as "127.0.0.1:5020" for the units given by
-// their unit ids. It answers nobody before Serve. An address in use, or not of
-// this machine, is an error here.
+// their unit ids, as Open does with tcp://. An address in use, or not of this
+// machine, is an error here.
 func Listen(addr string, units map[uint8]Unit) (*Server, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for Modbus TCP on %s: %w", addr, err)
 	}
-	return &Server{listener: ln, units: units}, nil
+	return &Server{listener: ln, scheme: "tcp", units: units}, nil
 }
 
-// Addr returns the address bound, with the port the system chose for port 0.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+// Addr returns the address bound, with the port the system chose for port 0, or
+// the terminal of a serial line.
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return s.master.slave
+	}
+	return s.listener.Addr().String()
+}
 
 // Close gives the address back. Serve does so too when it returns.
-func (s *Server) Close() error { return s.listener.Close() }
+func (s *Server) Close() error {
+	if s.listener == nil {
+		return s.master.Close()
+	}
+	return s.listener.Close()
+}
 
 // Serve answers until ctx ends, which is no error, or the endpoint fails. It
 // returns when all its connections are closed and their goroutines have ended.
 func (s *Server) Serve(ctx context.Context) error {
-	if err := serveConns(ctx, s.listener, maxConnections, s.converse); err != nil {
-		return fmt.Errorf("serve Modbus TCP on %s: %w", s.Addr(), err)
+	if s.listener == nil {
+		return s.serveLine(ctx)
+	}
+	talk := func(ctx context.Context, conn net.Conn) { s.converse(ctx, conn, true) }
+	if err := serveConns(ctx, s.listener, maxConnections, talk); err != nil {
+		return fmt.Errorf("serve Modbus on %s: %w", s.Addr(), err)
 	}
 	return nil
 }
@@ -86,29 +104,6 @@ func serveConns(ctx context.Context, ln net.Listener, limit int, talk func(conte
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			talk(ctx, conn)
 		})
-	}
-}
-
-// converse answers the requests of one connection in order, until the peer
-// leaves, is silent for too long or sends what is not a frame.
-func (s *Server) converse(_ context.Context, conn net.Conn) {
-	in := bufio.NewReader(conn)
-	for {
-		if err := conn.SetDeadline(time.Now().Add(idleLimit)); err != nil {
-			return
-		}
-		req, err := readFrame(in)
-		if err != nil {
-			// Behind a broken frame nothing can be found again, and a peer that
-			// left cannot be told: hanging up is the answer to both.
-			return
-		}
-		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-			return
-		}
-		if _, err := conn.Write(frame{req.transaction, req.unit, s.answer(req)}.encode()); err != nil {
-			return
-		}
 	}
 }
 
@@ -161,15 +156,14 @@ func (f frame) encode() []byte {
 	return append(b, f.pdu...)
 }
 
-// answer returns the PDU that answers a request. A unit id nobody has is
-// answered like a gateway answers for a device that is silent; then function,
+// answer returns the PDU that answers a request to a unit. For one that is nil it
+// is what a gateway answers for a device that is silent; then function,
 // length and count, and range are judged in the order of the specification's
 // state diagrams.
-func (s *Server) answer(req frame) []byte {
+func answer(unit Unit, req frame) []byte {
 	function := req.pdu[0]
 	refuse := func(exception uint8) []byte { return []byte{function | 0x80, exception} }
-	unit, ok := s.units[req.unit]
-	if !ok {
+	if unit == nil {
 		return refuse(noResponse)
 	}
 	if function != readHolding && function != readInput {

@@ -220,7 +220,7 @@ func FuzzReadFrame(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 1, 0, 6, 1, 3, 0, 10, 0, 1})
 	f.Add([]byte{0, 1, 0, 0, 0, 255, 1})
 	f.Add(append(frame{1, 1, []byte{43, 14}}.encode(), 0, 2, 0, 0))
-	s := &Server{units: map[uint8]Unit{1: registers{}, 2: &genericMeter{read: func() load { return load{} }}}}
+	units := map[uint8]Unit{1: registers{}, 2: &genericMeter{read: func() load { return load{} }}}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := bytes.NewReader(b)
 		for {
@@ -235,7 +235,7 @@ func FuzzReadFrame(f *testing.F) {
 			if again := req.encode(); !bytes.Equal(again, b[start:len(b)-in.Len()]) {
 				t.Errorf("% x became % x", b[start:len(b)-in.Len()], again)
 			}
-			pdu := s.answer(req)
+			pdu := answer(units[req.unit], req)
 			refused := len(pdu) == 2 && pdu[0] == req.pdu[0]|0x80 && pdu[1] != 0
 			answered := len(pdu) >= 4 && pdu[0] == req.pdu[0] && int(pdu[1]) == len(pdu)-2
 			if !refused && !answered {
