@@ -11,11 +11,11 @@ package edge
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"kenshin/edge/device"
 	"kenshin/edge/outbox"
@@ -36,6 +36,7 @@ type Device struct {
 	// Declaration says what to read. Nil means SunSpec: the device is asked.
 	Declaration *wire.Declaration
 	Bases       []uint16 // further places to look for a SunSpec map
+	Sub         int      // which of the SunSpec devices behind the unit, 0 is the first
 }
 
 // Bus is an endpoint and the devices behind it.
@@ -61,12 +62,23 @@ type Config struct {
 
 // Agent polls and publishes.
 type Agent struct {
-	cfg   Config
-	start time.Time
+	cfg       Config // Interval, Buses and Uplink change on Reload, while nothing polls or publishes
+	start     time.Time
+	startWall time.Time // without its monotonic reading
+	changes   chan change
+	ended     chan struct{} // closed when Run has
 
-	mu           sync.Mutex // guards declarations and lost
+	mu           sync.Mutex // guards declarations and lost; held while records are written
 	declarations map[wire.Hash]*wire.Declaration
 	lost         loss
+	queue        sync.Mutex // guards waiting
+	waiting      []*kept    // for who writes next
+
+	tracking sync.Mutex    // guards all below and what changes of cfg; held for moments only
+	offset   time.Duration // of the wall clock against the monotonic one since start
+	buses    map[*Bus]*busTrack
+	devices  map[string]*deviceTrack
+	link     LinkStatus
 }
 
 // loss counts readings that could not be kept, until a record can say so.
@@ -78,7 +90,9 @@ type loss struct {
 
 // New returns an Agent. It starts nothing; Run does.
 func New(c Config) *Agent {
-	return &Agent{cfg: c, start: c.Clock.Now(), declarations: make(map[wire.Hash]*wire.Declaration)}
+	now := c.Clock.Now()
+	return &Agent{cfg: c, start: now, startWall: now.Round(0), changes: make(chan change), ended: make(chan struct{}), declarations: make(map[wire.Hash]*wire.Declaration),
+		buses: make(map[*Bus]*busTrack), devices: make(map[string]*deviceTrack)}
 }
 
 // grace is how long Run goes on delivering after polling has stopped.
@@ -89,40 +103,122 @@ const grace = 5 * time.Second
 // the outbox if that is not enough. It returns only when every goroutine it
 // started has ended.
 func (a *Agent) Run(ctx context.Context) error {
+	defer close(a.ended)
 	boot := a.record(a.cfg.Clock.Now())
-	boot.Event = &wire.Event{Code: wire.EventBoot, Detail: "kenshin-edge " + a.cfg.Version}
+	boot.Event = &wire.Event{Code: wire.EventBoot, Detail: clip("kenshin-edge " + a.cfg.Version)}
 	a.keep([]wire.Record{boot}, nil) // a full outbox must not keep the agent from emptying it
-	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	polling, gctx := errgroup.WithContext(ctx)
-	published := make(chan error, 1)
-	polling.Go(func() error { // a publisher that gave up must not let polling go on unseen
-		select {
-		case <-gctx.Done():
-			return nil
-		case err := <-published:
-			published <- err
+	for {
+		c, err := a.session(ctx)
+		if c == nil || err != nil {
 			return err
 		}
-	})
-	go func() { published <- a.publish(publishing) }()
-	for i := range a.cfg.Buses {
-		polling.Go(func() error { return a.poll(gctx, &a.cfg.Buses[i]) })
+		a.apply(c)
 	}
-	err := polling.Wait()
-	if err == nil {
-		last, done := context.WithTimeout(publishing, grace)
-		if a.Flush(last) != nil {
-			a.cfg.Log.Info("stopped before everything was delivered; the rest is in the outbox",
-				zap.Uint64("records", a.cfg.Outbox.Last()-a.cfg.Outbox.Acked()))
-		}
-		done()
+}
+
+// session polls and publishes until ctx ends, a part fails or a change comes,
+// which it returns.
+func (a *Agent) session(ctx context.Context) (*change, error) {
+	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	requests, abort := context.WithCancel(ctx) // its end cuts requests short
+	defer abort()
+	cycles, halt := context.WithCancel(requests) // its end lets cycles come to theirs
+	defer halt()
+	published := make(chan error, 1)
+	go func() { published <- a.publish(publishing) }()
+	polled := make(chan struct{})
+	var polling sync.WaitGroup
+	for i := range a.cfg.Buses {
+		polling.Go(func() { a.poll(requests, cycles, &a.cfg.Buses[i]) })
+	}
+	go func() { polling.Wait(); close(polled) }()
+
+	select {
+	case <-ctx.Done():
+		<-polled
+		a.deliver(publishing)
+	case err := <-published: // a publisher that gave up must not let polling go on unseen
+		abort()
+		<-polled
+		return nil, err
+	case c := <-a.changes:
+		halt()
+		late := time.AfterFunc(grace, abort)
+		<-polled
+		late.Stop()
+		stop()
+		return &c, <-published
 	}
 	stop()
-	if failed := <-published; err == nil {
-		err = failed
+	return nil, <-published
+}
+
+// deliver goes on for a few seconds with what was read.
+func (a *Agent) deliver(ctx context.Context) {
+	last, done := context.WithTimeout(ctx, grace)
+	defer done()
+	if a.Flush(last) != nil {
+		a.cfg.Log.Info("stopped before everything was delivered; the rest is in the outbox",
+			zap.Uint64("records", a.cfg.Outbox.Last()-a.cfg.Outbox.Acked()))
 	}
-	return err
+}
+
+// Change is what a running agent takes anew.
+type Change struct {
+	Interval time.Duration
+	Buses    []Bus
+	Uplink   Uplink
+	Detail   string // for people, one line: what the configuration is now
+}
+
+type change struct {
+	Change
+	taken chan struct{}
+}
+
+// Reload makes a running agent go on with other buses, interval and uplink. The
+// cycles under way come to their end first. When it returns nil the old buses
+// are not used any more, and an event says in the outbox what changed. It fails
+// when ctx or the agent ends before.
+func (a *Agent) Reload(ctx context.Context, c Change) error {
+	next := change{c, make(chan struct{})}
+	select {
+	case a.changes <- next:
+	case <-a.ended:
+		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-next.taken:
+		return nil
+	case <-a.ended:
+		return errEnded
+	}
+}
+
+var errEnded = errors.New("the agent has ended")
+
+// apply takes a change, while nothing polls or publishes.
+func (a *Agent) apply(c *change) {
+	a.tracking.Lock()
+	a.cfg.Interval, a.cfg.Buses, a.cfg.Uplink = c.Interval, c.Buses, c.Uplink
+	clear(a.buses)
+	known := make(map[string]*deviceTrack)
+	for _, b := range c.Buses {
+		for _, d := range b.Devices {
+			if t := a.devices[d.ID]; t != nil {
+				known[d.ID] = t
+			}
+		}
+	}
+	a.devices = known
+	a.tracking.Unlock()
+	r := a.record(a.cfg.Clock.Now())
+	r.Event = &wire.Event{Code: wire.EventConfig, Detail: clip(c.Detail)}
+	a.keep([]wire.Record{r}, nil)
+	close(c.taken)
 }
 
 // Flush waits until everything read so far is durable at the collector, or ctx ends.

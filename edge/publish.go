@@ -36,7 +36,7 @@ const nowhere = ^uint64(0)
 func (a *Agent) publish(ctx context.Context) error {
 	p := &publisher{Agent: a, events: make(chan linkEvent, 64), wentBack: nowhere}
 	p.client = a.connect(p.events)
-	defer func() { p.client.Disconnect(250) }()
+	defer func() { p.client.Disconnect(250); a.linked(false, "stopped") }()
 	p.rewind()
 	for {
 		changed := a.cfg.Outbox.Changed()
@@ -179,6 +179,7 @@ func (p *publisher) acked(envelope []byte) error {
 // progress moves the window along an ack that holds.
 func (p *publisher) progress(ack *wire.Ack, before uint64, restarted bool) {
 	if ack.Through > before {
+		p.acknowledged()
 		p.timeouts = 0
 		p.arm()
 	}

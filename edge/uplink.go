@@ -34,7 +34,7 @@ const (
 // be delivered is in the outbox, and a client that keeps messages of its own has
 // been seen to call them delivered when they were not (eclipse/paho.mqtt.golang#563).
 func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
-	u := &a.cfg.Uplink
+	u := a.cfg.Uplink // handlers may still run when another is in force
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
 		SetUsername(u.User).SetPassword(u.Password).
@@ -44,11 +44,18 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 		SetWill(state, `{"state":"offline"}`, 1, true).
 		SetDefaultPublishHandler(func(mqtt.Client, mqtt.Message) {}).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
+			a.linked(false, err.Error())
 			a.cfg.Log.Warn("broker lost; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
+		}).
+		SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
+			if failed, ok := n.(mqtt.ConnectionNotificationBrokerFailed); ok && a.linked(false, failed.Reason.Error()) {
+				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(failed.Reason))
+			}
 		}).
 		SetOnConnectHandler(func(c mqtt.Client) {
 			c.Subscribe(wire.AckTopic(u.Root, a.cfg.Edge), 1, func(_ mqtt.Client, m mqtt.Message) { offer(events, linkEvent{ack: m.Payload()}) })
 			c.Publish(state, 1, true, fmt.Sprintf(`{"state":"online","epoch":"%v","version":%q}`, a.cfg.Outbox.Epoch(), a.cfg.Version))
+			a.linked(true, "")
 			a.cfg.Log.Info("broker connected", zap.String("broker", u.Broker))
 			offer(events, linkEvent{connected: true})
 		})

@@ -145,7 +145,7 @@ func profiled(id, name string) (edge.Device, error) {
 	if err := configs.Decode(f.Name, f.Text, &p); err != nil {
 		return edge.Device{}, err
 	}
-	decl, err := p.Declare(id, 1, sha256.Sum256(f.Text))
+	decl, err := p.Declare(id, 1, sha256.Sum256(f.Text), 0)
 	if err != nil {
 		return edge.Device{}, err
 	}

@@ -6,21 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
 
 	"kenshin/configs"
-	"kenshin/edge"
-	"kenshin/edge/device"
 	"kenshin/edge/wire"
 )
 
 // config is the file of configs/edge.example.yaml, which explains every key.
 type config struct {
 	file string
+	hash wire.Hash // of the text
+	plan []bus     // what the buses come to
 
 	Edge     string        `yaml:"edge"`
 	Data     string        `yaml:"data"`
@@ -42,6 +43,9 @@ type config struct {
 	Outbox struct {
 		MaxBytes int64 `yaml:"max_bytes"`
 	} `yaml:"outbox"`
+	HTTP struct {
+		Listen string `yaml:"listen"`
+	} `yaml:"http"`
 	Buses []busConfig `yaml:"buses"`
 	Log   configs.Log `yaml:"log"`
 }
@@ -53,14 +57,19 @@ type busConfig struct {
 	ConnectTimeout time.Duration  `yaml:"connect_timeout"`
 	ConnectDelay   time.Duration  `yaml:"connect_delay"`
 	Gap            time.Duration  `yaml:"gap"`
+	SwitchGap      time.Duration  `yaml:"switch_gap"`
+	CloseAfterPoll bool           `yaml:"close_after_poll"`
 	Devices        []deviceConfig `yaml:"devices"`
 }
 
 type deviceConfig struct {
-	ID      string   `yaml:"id"`
-	Unit    uint8    `yaml:"unit"`
-	Profile string   `yaml:"profile"`
-	Bases   []uint16 `yaml:"bases"`
+	ID      string        `yaml:"id"`
+	Unit    uint8         `yaml:"unit"`
+	Profile string        `yaml:"profile"`
+	Bases   []uint16      `yaml:"bases"`
+	Sub     uint8         `yaml:"sub"`
+	Timeout time.Duration `yaml:"timeout"`
+	Gap     time.Duration `yaml:"gap"`
 }
 
 // load reads and checks a configuration. Nothing is opened.
@@ -73,10 +82,14 @@ func load(file string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.hash = sha256.Sum256(text)
 	if c.Broker.User == "" {
 		c.Broker.User = c.Edge
 	}
-	return c, c.validate(text)
+	if err := c.validate(text); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *config) validate(text []byte) error {
@@ -93,76 +106,77 @@ func (c *config) validate(text []byte) error {
 		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883")
 	case c.Collector.Key == "" && c.Collector.KeyFile == "":
 		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it")
+	case !loopback(c.HTTP.Listen):
+		return wrong("$.http.listen", fmt.Sprintf("address %q is not of this machine alone", c.HTTP.Listen), "it asks for no password: want 127.0.0.1:9464, or \"\" for none")
 	case len(c.Buses) == 0:
 		return wrong("$", "no `buses`", "name at least one endpoint with its devices")
 	}
 	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
 		return wrong("$.log.level", fmt.Sprintf("level %q", c.Log.Level), "want debug, info, warn or error")
 	}
-	seen := make(map[string]string)
-	for i, b := range c.Buses {
-		for k := range b.Devices {
-			d := &b.Devices[k]
-			path := fmt.Sprintf("$.buses[%d].devices[%d].id", i, k)
-			if d.ID == "" {
-				return wrong(fmt.Sprintf("$.buses[%d].devices[%d]", i, k), "a device without an `id`", "give it a name that stays with it for life")
-			}
-			if on, ok := seen[d.ID]; ok {
-				return wrong(path, fmt.Sprintf("device id %q is also on bus %s", d.ID, on), "a device id must be unique on its edge")
-			}
-			seen[d.ID] = b.Name
-			if d.Profile == "" {
-				return wrong(fmt.Sprintf("$.buses[%d].devices[%d]", i, k), fmt.Sprintf("device %q has no `profile`", d.ID), "say sunspec, or the name of a profile")
-			}
-			if _, err := c.device(d); err != nil {
-				return wrong(path, err.Error(), "see the profiles in configs/profiles")
-			}
+	names := make(map[string]bool)
+	devices := make(map[string]string)
+	for i := range c.Buses {
+		b := &c.Buses[i]
+		path := fmt.Sprintf("$.buses[%d]", i)
+		if b.Name == "" {
+			b.Name = b.Endpoint
+		}
+		if names[b.Name] {
+			return wrong(path+".name", fmt.Sprintf("another bus is called %q too", b.Name), "give each a name of its own")
+		}
+		names[b.Name] = true
+		if err := c.validateDevices(b, path, devices, wrong); err != nil {
+			return err
+		}
+		planned, err := c.planBus(b, path, wrong)
+		if err != nil {
+			return err
+		}
+		c.plan = append(c.plan, planned)
+	}
+	return nil
+}
+
+// validateDevices checks what a bus says of its devices; on holds the bus of
+// each id so far.
+func (c *config) validateDevices(b *busConfig, bus string, on map[string]string, wrong func(path, problem, remedy string) error) error {
+	if len(b.Devices) == 0 {
+		return wrong(bus, fmt.Sprintf("bus %s has no `devices`", b.Name), "name what is to be read, or take the bus out")
+	}
+	for k := range b.Devices {
+		d := &b.Devices[k]
+		path := fmt.Sprintf("%s.devices[%d]", bus, k)
+		if d.ID == "" {
+			return wrong(path, "a device without an `id`", "give it a name that stays with it for life")
+		}
+		if len(d.ID) > wire.MaxText || strings.ContainsAny(d.ID, "/ \t\n") {
+			return wrong(path+".id", fmt.Sprintf("device id %q", d.ID), "want letters, digits, '-', '_' and '.'")
+		}
+		if other, ok := on[d.ID]; ok {
+			return wrong(path+".id", fmt.Sprintf("device id %q is also on bus %s", d.ID, other), "a device id must be unique on its edge")
+		}
+		on[d.ID] = b.Name
+		switch {
+		case d.Profile == "":
+			return wrong(path, fmt.Sprintf("device %q has no `profile`", d.ID), "say sunspec, or the name of a profile")
+		case d.Profile != sunspec && (d.Sub > 0 || len(d.Bases) > 0):
+			return wrong(path, fmt.Sprintf("device %q has `sub` or `bases`", d.ID), "only profile sunspec takes them")
+		case !strings.HasPrefix(b.Endpoint, "tcp:") && (d.Unit == 0 || d.Unit > 247):
+			return wrong(path, fmt.Sprintf("device %q has unit %d", d.ID, d.Unit), "a device on a serial line is unit 1 to 247")
 		}
 	}
 	return nil
 }
 
-// device returns what the agent polls for a configured device.
-func (c *config) device(d *deviceConfig) (edge.Device, error) {
-	out := edge.Device{ID: d.ID, Unit: d.Unit, Bases: d.Bases}
-	if d.Profile == "sunspec" {
-		return out, nil
+// loopback tells whether nobody but this machine can reach an address. "" is none.
+func loopback(addr string) bool {
+	if addr == "" {
+		return true
 	}
-	name, text, err := c.profile(d.Profile)
-	if err != nil {
-		return out, fmt.Errorf("device %q: %w", d.ID, err)
-	}
-	var p device.Profile
-	if err := configs.Decode(name, text, &p); err != nil {
-		return out, err
-	}
-	if err := p.Validate(); err != nil {
-		return out, fmt.Errorf("%s: %w", name, err)
-	}
-	decl, err := p.Declare(d.ID, d.Unit, sha256.Sum256(text))
-	if err != nil {
-		return out, fmt.Errorf("%s: %w", name, err)
-	}
-	out.Declaration = &decl
-	return out, nil
-}
-
-// profile returns the text of a profile: from the operator's folder, or else
-// from those that come with the program.
-func (c *config) profile(name string) (file string, text []byte, err error) {
-	if c.Profiles != "" {
-		file = filepath.Join(c.Profiles, name+".yaml")
-		text, err = os.ReadFile(file)
-		if !errors.Is(err, os.ErrNotExist) {
-			return file, text, err
-		}
-	}
-	file = "profiles/" + name + ".yaml"
-	text, err = configs.Files.ReadFile(file)
-	if err != nil {
-		return file, nil, fmt.Errorf("there is no profile %q", name)
-	}
-	return "configs/" + file, text, nil
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 func (c *config) outboxDir() string { return filepath.Join(c.Data, "outbox") }
@@ -189,22 +203,58 @@ func (c *config) collectorKey() (ed25519.PublicKey, error) {
 	return key, nil
 }
 
+// summary says in one line what a configuration is.
+func (c *config) summary() string {
+	devices := 0
+	for _, b := range c.plan {
+		devices += len(b.devices)
+	}
+	return fmt.Sprintf("%s sha256:%.12s: %s, %s, every %v", filepath.Base(c.file), c.hash, count(len(c.plan), "bus", "buses"), count(devices, "device", "devices"), c.Interval)
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// fixed names what differs between two configurations and takes a restart.
+func (c *config) fixed(next *config) []string {
+	var out []string
+	for _, k := range []struct {
+		key  string
+		same bool
+	}{
+		{"edge", c.Edge == next.Edge}, {"data", c.Data == next.Data}, {"clock", c.Clock == next.Clock},
+		{"outbox", c.Outbox == next.Outbox}, {"http", c.HTTP == next.HTTP}, {"log", c.Log == next.Log},
+	} {
+		if !k.same {
+			out = append(out, k.key)
+		}
+	}
+	return out
+}
+
 // describe says what a configuration means.
 func (c *config) describe(w io.Writer) error {
-	fmt.Fprintf(w, "%s is good.\n\nedge      %s\ndata      %s\nbroker    %s, topics below %s\ninterval  %v\n", c.file, c.Edge, c.Data, c.Broker.URL, c.Broker.Root, c.Interval)
-	for _, b := range c.Buses {
-		fmt.Fprintf(w, "\nbus %s at %s\n", b.Name, b.Endpoint)
-		for i := range b.Devices {
-			d, err := c.device(&b.Devices[i])
-			if err != nil {
-				return err
-			}
+	listen := c.HTTP.Listen
+	if listen == "" {
+		listen = "none"
+	}
+	fmt.Fprintf(w, "%s is good.\n\nedge      %s\ndata      %s\nbroker    %s, topics below %s\ninterval  %v\nhttp      %s\n", c.file, c.Edge, c.Data, c.Broker.URL, c.Broker.Root, c.Interval, listen)
+	var problems []error
+	for _, b := range c.plan {
+		fmt.Fprintf(w, "\nbus %s at %s\n", b.config.Name, b.link.Endpoint)
+		for i, d := range b.devices {
 			if d.Declaration == nil {
 				fmt.Fprintf(w, "  %-16s unit %-3d SunSpec, found out when it answers\n", d.ID, d.Unit)
 				continue
 			}
-			fmt.Fprintf(w, "  %-16s unit %-3d %s: %d points in %d requests\n", d.ID, d.Unit, b.Devices[i].Profile, len(d.Declaration.Points), len(d.Declaration.Blocks))
+			_, err := fmt.Fprintf(w, "  %-16s unit %-3d %s: %s in %s\n", d.ID, d.Unit, b.config.Devices[i].Profile,
+				count(len(d.Declaration.Points), "point", "points"), count(len(d.Declaration.Blocks), "request", "requests"))
+			problems = append(problems, err)
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kenshin/configs"
+	"kenshin/edge"
+	"kenshin/edge/modbus"
+	"kenshin/edge/outbox"
+)
+
+// service is a running agent and what belongs to it.
+type service struct {
+	log   *zap.Logger
+	agent *edge.Agent
+	tell  *notifier
+
+	mu      sync.Mutex // guards the rest
+	cfg     *config
+	refused string // why the file that was to be loaded last was not, "" when it was
+	open    []*modbus.Bus
+}
+
+// serve runs the agent until ctx ends.
+func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
+	log, err := cfg.Log.Logger(stderr)
+	if err != nil {
+		return configs.Setup(err)
+	}
+	s := &service{log: log, cfg: cfg, tell: newNotifier(os.Getenv)}
+	ac, err := s.prepare(ctx)
+	if err != nil {
+		return configs.Setup(err)
+	}
+	defer ac.Outbox.Close()
+	defer func() { closeAll(s.open) }()
+	s.agent = edge.New(*ac)
+	listener, err := listen(cfg)
+	if err != nil {
+		return configs.Setup(err)
+	}
+	log.Info("polling", zap.String("edge", cfg.Edge), zap.Int("buses", len(ac.Buses)), zap.Duration("interval", cfg.Interval),
+		zap.Stringer("epoch", ac.Outbox.Epoch()), zap.Uint64("records", ac.Outbox.Last()), zap.Uint64("acked", ac.Outbox.Acked()))
+	return s.run(ctx, listener)
+}
+
+// prepare opens what an agent needs.
+func (s *service) prepare(ctx context.Context) (_ *edge.Config, err error) {
+	cfg := s.cfg
+	key, err := cfg.key()
+	if err != nil {
+		return nil, err
+	}
+	uplink, err := cfg.uplink()
+	if err != nil {
+		return nil, err
+	}
+	box, report, err := outbox.Open(cfg.outboxDir(), outbox.Options{Edge: cfg.Edge, MaxBytes: cfg.Outbox.MaxBytes})
+	if err != nil {
+		return nil, cfg.dirError(err)
+	}
+	defer func() {
+		if err != nil {
+			box.Close()
+		}
+	}()
+	if box.Last() == 0 {
+		if err := room(cfg.Data); err != nil {
+			return nil, cfg.dirError(err)
+		}
+	}
+	if !report.Clean() {
+		s.log.Warn("the outbox was repaired on opening", zap.Stringer("report", report))
+	}
+	clock, err := cfg.clock(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	buses, open, err := cfg.buses()
+	if err != nil {
+		return nil, err
+	}
+	s.open = open
+	ac := &edge.Config{Edge: cfg.Edge, Key: key, Interval: cfg.Interval, Buses: buses, Outbox: box, Clock: clock, Log: s.log,
+		Version: configs.Version(version), Uplink: uplink}
+	_, err = rand.Read(ac.Boot[:])
+	return ac, err
+}
+
+// run runs the agent, its listener and the watchdog; SIGHUP reloads.
+func (s *service) run(ctx context.Context, listener net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
+	if listener != nil {
+		others.Go(func() { serveHTTP(ctx, listener, s) })
+		s.log.Info("status", zap.String("http", "http://"+listener.Addr().String()+"/status"))
+	}
+	others.Go(func() { s.tell.watch(ctx, s.agent.Stalled) })
+	others.Go(func() { slim(ctx, edge.RealClock().Sleep) })
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	ended := make(chan error, 1)
+	go func() { ended <- s.agent.Run(ctx) }()
+	s.tell.say("READY=1\nSTATUS=polling")
+	for {
+		select {
+		case <-hup:
+			s.reload(ctx)
+		case <-ctx.Done():
+			s.tell.say("STOPPING=1\nSTATUS=delivering what is left")
+			return <-ended
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// reload takes the configuration file as it is now. Whatever is wrong with it
+// leaves the old configuration in force.
+func (s *service) reload(ctx context.Context) {
+	s.tell.say("RELOADING=1\nSTATUS=reading the configuration")
+	defer s.tell.say("READY=1\nSTATUS=polling")
+	next, err := s.change(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.refused = err.Error()
+		s.log.Error("the configuration was not taken; the old one stays in force", zap.Error(err))
+		return
+	}
+	s.refused = ""
+	if keys := s.cfg.fixed(next); len(keys) > 0 {
+		s.refused = fmt.Sprintf("%s changed in %s, which takes a restart", strings.Join(keys, ", "), next.file)
+		s.log.Warn("some of the configuration takes a restart; the rest is in force", zap.Strings("keys", keys))
+	}
+	s.cfg = next
+	s.log.Info("configuration taken", zap.String("is", next.summary()))
+}
+
+// change loads the file and makes the agent go on by it.
+func (s *service) change(ctx context.Context) (*config, error) {
+	next, err := load(s.cfg.file)
+	if err != nil {
+		return nil, err
+	}
+	if next.Edge != s.cfg.Edge {
+		return nil, fmt.Errorf("%s: edge is %s now, and was %s: another edge needs a data folder of its own and a restart", next.file, next.Edge, s.cfg.Edge)
+	}
+	uplink, err := next.uplink()
+	if err != nil {
+		return nil, err
+	}
+	buses, open, err := next.buses()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.agent.Reload(ctx, edge.Change{Interval: next.Interval, Buses: buses, Uplink: uplink, Detail: next.summary()}); err != nil {
+		closeAll(open)
+		return nil, err
+	}
+	closeAll(s.open)
+	s.open = open
+	return next, nil
+}
+
+// uplink names the broker and whose acks are believed.
+func (c *config) uplink() (edge.Uplink, error) {
+	key, err := c.collectorKey()
+	return edge.Uplink{Broker: c.Broker.URL, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root,
+		CollectorKey: key, AckTimeout: c.Broker.AckTimeout, Linger: c.Broker.Linger}, err
+}
+
+// buses opens nothing yet: a bus dials when it is first read.
+func (c *config) buses() (buses []edge.Bus, open []*modbus.Bus, err error) {
+	for _, b := range c.plan {
+		m, err := modbus.New(b.link)
+		if err != nil {
+			closeAll(open)
+			return nil, nil, fmt.Errorf("%s: bus %s: %w", c.file, b.config.Name, err)
+		}
+		open = append(open, m)
+		buses = append(buses, edge.Bus{Name: b.config.Name, Reader: m, Devices: b.devices})
+	}
+	return buses, open, nil
+}
+
+func closeAll(open []*modbus.Bus) {
+	for _, b := range open {
+		b.Close()
+	}
+}
+
+// room finds out whether dir has space for the first minutes of a new outbox: a
+// box that is set up on a full disk should say so while its installer is there.
+func room(dir string) error {
+	f, err := os.CreateTemp(dir, "room-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 1<<20))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// clock returns the machine's clock, or the plant's in a rig.
+func (c *config) clock(ctx context.Context, box *outbox.Outbox) (edge.Clock, error) {
+	if c.Clock == "" {
+		return edge.RealClock(), nil
+	}
+	clock, err := edge.DialPlantClock(ctx, c.Clock)
+	if err != nil {
+		return nil, fmt.Errorf("%w; start kenshin-plant with -clock-listen %s, or take `clock` out of %s", err, c.Clock, c.file)
+	}
+	if box.Last() == 0 {
+		return clock, nil
+	}
+	recs, _, _, err := box.Read(box.Last(), 1, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	return clock, clock.Follow(ctx, time.UnixMilli(recs[0].Wall))
+}

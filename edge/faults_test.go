@@ -1,0 +1,472 @@
+package edge_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/shopspring/decimal"
+	"go.uber.org/zap"
+
+	"kenshin/edge"
+	"kenshin/edge/modbus"
+	"kenshin/edge/outbox"
+	"kenshin/edge/plant"
+	"kenshin/edge/wire"
+)
+
+// The rig: the agent polls every second of a clock that is faster than the
+// world's, so that a timeout and the time a line is left alone after it fit into
+// one interval. What a neighbour then loses it loses by a fault of the agent.
+const (
+	speed      = 5.0 / 3
+	interval   = time.Second            // of the agent's clock; 600 ms of the world's
+	timeout    = 200 * time.Millisecond // of the world's clock
+	faultLasts = 2 * time.Second        // of the world's clock: three polls and more
+	patience   = 15 * time.Second       // of the world's clock, for one fault
+)
+
+// told is a unit whose words tell who answered which block when: two blocks of
+// equal length, each a counter of ms × 100 + unit × 10 + block, with a scale
+// factor of 0.
+type told struct {
+	unit  uint32
+	clock plant.Clock
+	start time.Time
+}
+
+const secondBlock = 100 // its first register; the first block begins at 0
+
+// Read implements plant.Unit.
+func (u *told) Read(function uint8, address, count uint16) ([]uint16, uint8) {
+	if function != 3 {
+		return nil, 1
+	}
+	ms := uint32(u.clock.Now().Sub(u.start).Milliseconds())
+	regs := make(map[uint16]uint16)
+	for block, at := range []uint16{0, secondBlock} {
+		v := ms*100 + u.unit*10 + uint32(block)
+		regs[at], regs[at+1], regs[at+2], regs[at+3] = uint16(v>>16), uint16(v), 0, 0
+	}
+	out := make([]uint16, count)
+	for i := range out {
+		w, ok := regs[address+uint16(i)]
+		if !ok {
+			return nil, 2
+		}
+		out[i] = w
+	}
+	return out, 0
+}
+
+// Points implements plant.Mapped.
+func (u *told) Points() []plant.Point {
+	return []plant.Point{
+		{Function: 3, Address: 0, Words: 2, Type: "uint32", ScaleAt: 2, Counter: true},
+		{Function: 3, Address: secondBlock, Words: 2, Type: "uint32", ScaleAt: secondBlock + 2, Counter: true},
+	}
+}
+
+func (u *told) declaration(id string) *wire.Declaration {
+	point := func(name string, at uint16) wire.Point {
+		return wire.Point{Name: name, Function: 3, Address: at, Type: wire.Uint32, Words: 2, ScaleAt: int32(at) + 2, Unit: "Wh", Kind: wire.Counter}
+	}
+	return &wire.Declaration{
+		Device: id, Profile: "told", ProfileVersion: "1", Unit: uint8(u.unit), Energy: "a",
+		Blocks: []wire.Block{{Function: 3, Address: 0, Count: 3}, {Function: 3, Address: secondBlock, Count: 3}},
+		Points: []wire.Point{point("a", 0), point("b", secondBlock)},
+	}
+}
+
+// row is a fault and what may be recorded as good while it is on.
+type row struct {
+	fault string
+	// said tells whether a value that is not the truth is what the faulty
+	// registers held, when they were read so many ms after the start. Nil: the
+	// fault is none of values, and only the truth is good.
+	said func(v, block, ms int64, f *span) bool
+	// harmless says that the faulty unit must lose nothing either.
+	harmless bool
+}
+
+// span is when a fault was on, ms after the start on the agent's clock.
+type span struct{ from, to int64 }
+
+const (
+	dipBy    = 5000   // counts: 50 ms
+	turnsBy  = 100000 // counts before the end: 1 s
+	turnedAt = int64(1) << 32
+)
+
+// control is no fault at all: what it loses the machine took.
+const control = "none"
+
+var faultRows = [...]row{
+	{fault: control, harmless: true},
+	{fault: "late 260ms"},
+	{fault: "late 500ms"},
+	{fault: "late 260ms every 650ms times 1"}, // and the next request is answered at once
+	{fault: "slow 60ms", harmless: true},
+	{fault: "slow 300ms"},
+	{fault: "silence"},
+	{fault: "half-open"},
+	{fault: "drop"},
+	{fault: "split 20ms", harmless: true},
+	{fault: "short"},
+	{fault: "fewer"},
+	{fault: "wrong-transaction"},
+	{fault: "wrong-unit"},
+	{fault: "exception-4"},
+	{fault: "busy"},
+	{fault: "garbage"},
+	{fault: "crc"},
+	{fault: "sentinel-night"},
+	{fault: "zero-at-dawn", said: func(v, _, _ int64, _ *span) bool { return v == 0 }},
+	{fault: fmt.Sprint("dip ", dipBy), said: func(v, block, ms int64, _ *span) bool { return near(v+dipBy, 1, block, ms) }},
+	{fault: fmt.Sprint("rollover ", turnsBy), said: func(v, _, ms int64, f *span) bool {
+		since := (v + turnsBy) % turnedAt
+		return since%100 == 0 && since/100 <= ms-f.from+slack
+	}},
+	{fault: "restart", said: func(v, _, ms int64, f *span) bool { return v%100 == 0 && v/100 <= ms-f.from+slack }},
+	{fault: "frozen", said: func(v, block, ms int64, f *span) bool {
+		return v%100 == 10+block && v/100 >= f.from-slack && v/100 <= ms+slack
+	}},
+	{fault: "scale-change", harmless: true},
+}
+
+// slack is by how much the middle of request and answer may miss the moment at
+// which the device took its values, ms of the agent's clock: what a busy machine
+// needs. The values of the poll before are an interval older.
+const slack = 500
+
+// near tells whether v is what unit's block said at about ms after the start.
+func near(v, unit, block, ms int64) bool {
+	return v%100 == 10*unit+block && v/100 >= ms-slack && v/100 <= ms+2*slack
+}
+
+// outcome is what one fault did over one kind of link.
+type outcome struct {
+	row, link string
+	good      int // values recorded as good, of both units
+	wrong     int // of them, values the registers did not hold
+	example   string
+	lost      int           // polls of the faulty unit without a good value, fault and recovery
+	neighbour int           // polls of the neighbour without all values good
+	asked     int           // polls in which the faulty unit was asked in vain
+	recovery  time.Duration // from the end of the fault to the first good value, agent's clock
+	hits      uint64        // requests the fault hit
+}
+
+// TestEveryFaultOnEveryTransport is what the agent is for: whatever a device
+// does, nothing wrong is recorded as good, its neighbour on the line loses
+// nothing, and it is read again when it is well.
+func TestEveryFaultOnEveryTransport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute of the world's clock")
+	}
+	links := []string{"tcp://127.0.0.1:0", "rtutcp://127.0.0.1:0"}
+	if runtime.GOOS == "linux" {
+		links = append(links, "rtu://?baud=115200")
+	}
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	results := make([][]*outcome, len(links))
+	for l, link := range links {
+		// The agents of a link suffer side by side. When one that nothing befell
+		// lost a poll the machine stood still, and its figures say nothing.
+		for try := 0; try < 3 && (try == 0 || results[l][0].lost+results[l][0].neighbour > 0); try++ {
+			results[l] = sufferAll(t, &ending, link)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "fault\tlink\trequests hit\tgood values\twrong as good\tpolls lost\tby neighbour\trecovered after")
+	for r := range faultRows {
+		for l := range links {
+			o := results[l][r]
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%v\n", o.row, o.link, o.hits, o.good, o.wrong, o.lost, o.neighbour, o.recovery.Round(10*time.Millisecond))
+			o.judge(t, &faultRows[r])
+		}
+	}
+	w.Flush()
+	t.Logf("interval %v, timeout %v and recovery by the agent's clock, a fault of %v; each hit one of two units behind an endpoint\n%s",
+		interval, world(timeout), world(faultLasts), &table)
+}
+
+// sufferAll lets every fault befall an agent of its own, all at once.
+func sufferAll(t *testing.T, ending *sync.WaitGroup, link string) []*outcome {
+	out := make([]*outcome, len(faultRows))
+	var all sync.WaitGroup
+	for r := range faultRows {
+		all.Go(func() { out[r] = suffer(t, ending, &faultRows[r], link) })
+	}
+	all.Wait()
+	return out
+}
+
+// world turns a time of the world into one of the agent's clock.
+func world(d time.Duration) time.Duration { return time.Duration(float64(d) * speed) }
+
+func (o *outcome) judge(t *testing.T, r *row) {
+	t.Helper()
+	if o.wrong > 0 {
+		t.Errorf("%s over %s: %d of %d good values are wrong, such as %s", o.row, o.link, o.wrong, o.good, o.example)
+	}
+	if o.hits == 0 && o.row != control || o.good == 0 {
+		t.Errorf("%s over %s: %d requests hit, %d good values; the test did not test", o.row, o.link, o.hits, o.good)
+	}
+	if o.neighbour > 0 {
+		t.Errorf("%s over %s: the neighbour lost %d polls, want 0: a timeout and a pause fit into an interval", o.row, o.link, o.neighbour)
+	}
+	if r.harmless && o.lost > 0 {
+		t.Errorf("%s over %s: %d polls lost, want 0", o.row, o.link, o.lost)
+	}
+	// A unit that did not answer n times is left alone for 2n s; then it is asked
+	// at the next poll, and may have to wait for a timeout's silence on the line.
+	if most := time.Duration(o.asked)*2*time.Second + 2*interval + 2*world(timeout); o.recovery > most {
+		t.Errorf("%s over %s: read again %v after the fault ended, want at most %v after %d failures", o.row, o.link, o.recovery, most, o.asked)
+	}
+}
+
+// TestWhatIsWrong: the watch tells a good value from the one of the other block,
+// of the other unit, of the poll before and of another scale.
+func TestWhatIsWrong(t *testing.T) {
+	w := &watch{row: &row{}, fault: &span{4000, 6000}}
+	for _, tt := range []struct {
+		number string
+		want   bool
+	}{
+		{"500010", true},
+		{"500011", false},
+		{"500020", false},
+		{"400010", false},
+		{"5000100", false},
+		{"50001.0", false},
+		{"500010.1", false},
+		{"0", false},
+	} {
+		if got := w.right(decimal.RequireFromString(tt.number), 1, 0, 5000); got != tt.want {
+			t.Errorf("%s of unit 1 block 0 at 5000 ms: right = %v, want %v", tt.number, got, tt.want)
+		}
+	}
+}
+
+// rig is an agent that polls two units behind one endpoint.
+type rig struct {
+	clock  *plant.Scaled
+	start  time.Time
+	faulty *plant.Faulty // unit 1
+	box    *outbox.Outbox
+	ctx    context.Context // ends with the agent, when patience is at its end at the latest
+	stop   context.CancelFunc
+}
+
+// newRig starts one. After stop it takes some seconds to end, for which ending waits.
+func newRig(t *testing.T, ending *sync.WaitGroup, link string) (*rig, error) {
+	g := &rig{start: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+	g.clock = plant.NewScaled(g.start, speed)
+	units := [2]*told{{1, g.clock, g.start}, {2, g.clock, g.start}}
+	g.faulty = plant.NewFaulty(units[0], 1)
+	served, err := plant.Open(link, map[uint8]plant.Unit{1: g.faulty, 2: units[1]})
+	if err != nil {
+		return nil, err
+	}
+	bus, err := modbus.New(modbus.Config{Endpoint: served.Endpoint(), Timeout: timeout})
+	if err != nil {
+		return nil, err
+	}
+	if g.box, _, err = outbox.Open(t.TempDir(), outbox.Options{Edge: "site-1"}); err != nil {
+		return nil, err
+	}
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	agent := edge.New(edge.Config{
+		Edge: "site-1", Key: private, Interval: interval, Outbox: g.box, Clock: g.clock, Log: zap.NewNop(), Version: "test",
+		Buses: []edge.Bus{{Name: "line", Reader: bus, Devices: []edge.Device{
+			{ID: "faulty", Unit: 1, Declaration: units[0].declaration("faulty")},
+			{ID: "neighbour", Unit: 2, Declaration: units[1].declaration("neighbour")},
+		}}},
+		Uplink: edge.Uplink{Broker: "tcp://127.0.0.1:1", Root: wire.DefaultRoot, CollectorKey: public, AckTimeout: time.Minute},
+	})
+	g.ctx, g.stop = context.WithTimeout(context.Background(), patience)
+	serving, unplug := context.WithCancel(context.Background())
+	var service sync.WaitGroup
+	service.Go(func() {
+		if err := served.Serve(serving); err != nil {
+			t.Error(err)
+		}
+	})
+	ending.Go(func() {
+		if err := agent.Run(g.ctx); err != nil {
+			t.Error(err)
+		}
+		bus.Close()
+		unplug()
+		service.Wait()
+		g.box.Close()
+	})
+	return g, nil
+}
+
+// suffer lets one fault befall a unit for a while.
+func suffer(t *testing.T, ending *sync.WaitGroup, r *row, link string) *outcome {
+	name, _, _ := strings.Cut(link, ":")
+	out := &outcome{row: r.fault, link: name}
+	g, err := newRig(t, ending, link)
+	if err != nil {
+		t.Error(err)
+		return out
+	}
+	defer g.stop()
+	w := &watch{t: t, ctx: g.ctx, box: g.box, start: g.start, row: r, out: out}
+	w.until(func() bool { return w.streak[0] >= 2 && w.streak[1] >= 2 })
+	begin := g.clock.Now().Sub(g.start).Milliseconds()
+	if r.fault != control {
+		_, f, err := plant.ParseFault("x " + r.fault)
+		if err != nil {
+			t.Error(err)
+			return out
+		}
+		if f.Every == 0 {
+			f.For = faultLasts
+		} else {
+			defer time.AfterFunc(faultLasts, func() { g.faulty.Clear() }).Stop()
+		}
+		if err := g.faulty.Inject(f); err != nil {
+			t.Error(err)
+			return out
+		}
+	}
+	w.fault = &span{begin, begin + world(faultLasts).Milliseconds()}
+	w.until(func() bool { return w.recovered > 0 && w.streak[0] >= 2 && w.streak[1] >= 2 })
+	out.recovery = time.Duration(max(w.recovered-w.fault.to, 0)) * time.Millisecond
+	_, out.hits = g.faulty.Faults()
+	return out
+}
+
+// watch looks at every record as it comes to the outbox.
+type watch struct {
+	t     *testing.T
+	ctx   context.Context
+	box   *outbox.Outbox
+	start time.Time
+	row   *row
+	out   *outcome
+
+	seen         uint64
+	declarations map[wire.Hash]*wire.Declaration
+	fault        *span // nil before
+	streak       [2]int
+	last         [2]int64 // number of the poll of the last reading of each unit, 0 before
+	recovered    int64    // ms of the first good reading after the fault
+}
+
+// until follows the outbox until done says so or patience is at its end.
+func (w *watch) until(done func() bool) {
+	for !done() {
+		changed := w.box.Changed()
+		if w.box.Last() > w.seen {
+			recs, _, _, err := w.box.Read(w.seen+1, 1000, 1<<20)
+			if err != nil {
+				w.t.Error(err)
+				return
+			}
+			for i := range recs {
+				w.seen = recs[i].Seq
+				w.take(&recs[i])
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-w.ctx.Done():
+			w.t.Errorf("%s over %s: not read again within %v of the world's clock: good polls in a row %v", w.row.fault, w.out.link, patience, w.streak)
+			w.recovered = max(w.recovered, 1)
+			return
+		}
+	}
+}
+
+func (w *watch) take(r *wire.Record) {
+	if r.Declaration != nil {
+		if w.declarations == nil {
+			w.declarations = make(map[wire.Hash]*wire.Declaration)
+		}
+		w.declarations[r.Declaration.Hash()] = r.Declaration
+	}
+	if r.Reading == nil {
+		return
+	}
+	d := w.declarations[r.Reading.Declaration]
+	unit := int(d.Unit) - 1
+	begin := r.Wall - w.start.UnixMilli()
+	good := true
+	for block, v := range d.Values(r.Reading) {
+		ms := begin + int64(r.Reading.Blocks[block].Delta)
+		if v.Quality != wire.Good {
+			good = false
+			continue
+		}
+		w.out.good++
+		if !w.right(v.Number, int64(d.Unit), int64(block), ms) {
+			w.out.wrong++
+			w.out.example = fmt.Sprintf("%s of unit %d block %d, %d ms after the start (fault %+v)", v.Number, d.Unit, block, ms, w.fault)
+		}
+	}
+	w.score(unit, begin, good, r.Reading)
+}
+
+// right tells whether a value is what the registers held.
+func (w *watch) right(v decimal.Decimal, unit, block, ms int64) bool {
+	if !v.IsInteger() {
+		return false
+	}
+	n := v.IntPart()
+	if near(n, unit, block, ms) {
+		return true
+	}
+	during := w.fault != nil && ms >= w.fault.from-slack && ms <= w.fault.to+slack
+	return unit == 1 && during && w.row.said != nil && w.row.said(n, block, ms, w.fault)
+}
+
+// score counts polls that were good and that were lost.
+func (w *watch) score(unit int, ms int64, good bool, r *wire.Reading) {
+	poll := ms / interval.Milliseconds() // polls begin at whole multiples
+	lost := 0
+	if w.last[unit] > 0 {
+		lost = max(int(poll-w.last[unit])-1, 0) // were not even recorded
+	}
+	w.last[unit] = poll
+	if good {
+		w.streak[unit]++
+	} else {
+		w.streak[unit] = 0
+		lost++
+	}
+	switch {
+	case w.fault == nil:
+	case unit == 1:
+		w.out.neighbour += lost
+	default:
+		w.out.lost += lost
+		tried := slices.ContainsFunc(r.Blocks, func(b wire.BlockResult) bool { return b.Status != wire.OK && b.Status != wire.Skipped })
+		if w.recovered == 0 && tried {
+			w.out.asked++
+		}
+		if w.recovered == 0 && good && ms > w.fault.to {
+			w.recovered = ms
+		}
+	}
+}
