@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -94,6 +95,7 @@ type row struct {
 	said func(v, block, ms int64, f *span) bool
 	// harmless says that the faulty unit must lose nothing either.
 	harmless bool
+	lasts    time.Duration // of the world's clock, when not faultLasts
 }
 
 // span is when a fault was on, ms after the start on the agent's clock.
@@ -113,6 +115,9 @@ var faultRows = [...]row{
 	{fault: "late 260ms"},
 	{fault: "late 500ms"},
 	{fault: "late 260ms every 650ms times 1"}, // and the next request is answered at once
+	// The unit is asked for the same words again three polls later, and waits for
+	// their answer when the one of before comes.
+	{fault: "late 1900ms", lasts: 4 * time.Second},
 	{fault: "slow 60ms", harmless: true},
 	{fault: "slow 300ms"},
 	{fault: "silence"},
@@ -123,7 +128,10 @@ var faultRows = [...]row{
 	{fault: "fewer"},
 	{fault: "wrong-transaction"},
 	{fault: "wrong-unit"},
+	{fault: "exception-1"},
+	{fault: "exception-2"}, // as for a register in the block that is none
 	{fault: "exception-4"},
+	{fault: "exception-11"}, // a gateway's
 	{fault: "busy"},
 	{fault: "garbage"},
 	{fault: "crc"},
@@ -332,7 +340,7 @@ func suffer(t *testing.T, ending *sync.WaitGroup, r *row, link string) *outcome 
 	defer g.stop()
 	w := &watch{t: t, ctx: g.ctx, box: g.box, start: g.start, row: r, out: out}
 	w.until(func() bool { return w.streak[0] >= 2 && w.streak[1] >= 2 })
-	begin := g.clock.Now().Sub(g.start).Milliseconds()
+	begin, lasts := g.clock.Now().Sub(g.start).Milliseconds(), cmp.Or(r.lasts, faultLasts)
 	if r.fault != control {
 		_, f, err := plant.ParseFault("x " + r.fault)
 		if err != nil {
@@ -340,16 +348,16 @@ func suffer(t *testing.T, ending *sync.WaitGroup, r *row, link string) *outcome 
 			return out
 		}
 		if f.Every == 0 {
-			f.For = faultLasts
+			f.For = lasts
 		} else {
-			defer time.AfterFunc(faultLasts, func() { g.faulty.Clear() }).Stop()
+			defer time.AfterFunc(lasts, func() { g.faulty.Clear() }).Stop()
 		}
 		if err := g.faulty.Inject(f); err != nil {
 			t.Error(err)
 			return out
 		}
 	}
-	w.fault = &span{begin, begin + world(faultLasts).Milliseconds()}
+	w.fault = &span{begin, begin + world(lasts).Milliseconds()}
 	w.until(func() bool { return w.recovered > 0 && w.streak[0] >= 2 && w.streak[1] >= 2 })
 	out.recovery = time.Duration(max(w.recovered-w.fault.to, 0)) * time.Millisecond
 	_, out.hits = g.faulty.Faults()
