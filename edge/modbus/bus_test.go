@@ -3,7 +3,6 @@ package modbus_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -242,28 +241,6 @@ func TestException(t *testing.T) {
 	}
 	if _, n := s.seen(); n != 1 {
 		t.Errorf("%d connections; an exception is an answer and keeps the connection", n)
-	}
-}
-
-// TestOnlyReads asks for every function there is: none but 3 and 4 may reach
-// the wire, and those as requests of twelve bytes, too short to carry a value.
-func TestOnlyReads(t *testing.T) {
-	s := serve(t, right)
-	b := dial(t, s, long)
-	for function := range 256 {
-		_, err := b.Read(t.Context(), 1, uint8(function), 0, 2)
-		if read := function == 3 || function == 4; read != (err == nil) {
-			t.Errorf("function %d: %v", function, err)
-		}
-	}
-	requests, _ := s.seen()
-	for _, r := range requests {
-		if r.function() != 3 && r.function() != 4 || binary.BigEndian.Uint16(r.adu[4:]) != 6 {
-			t.Errorf("request % x was sent", r.adu)
-		}
-	}
-	if len(requests) != 2 {
-		t.Errorf("%d requests were sent, want 2", len(requests))
 	}
 }
 
