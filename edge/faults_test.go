@@ -194,18 +194,23 @@ func TestEveryFaultOnEveryTransport(t *testing.T) {
 		}
 	}
 	var table strings.Builder
-	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\tlink\trequests hit\tgood values\twrong as good\tpolls lost\tby neighbour\trecovered after")
+	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', 0)
+	fmt.Fprint(w, "| fault\t")
+	for _, o := range results {
+		fmt.Fprintf(w, "| %s\t", o[0].link)
+	}
+	fmt.Fprint(w, "|\n|---\t", strings.Repeat("|---\t", len(links)), "|\n")
 	for r := range faultRows {
-		for l := range links {
-			o := results[l][r]
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%v\n", o.row, o.link, o.hits, o.good, o.wrong, o.lost, o.neighbour, o.recovery.Round(10*time.Millisecond))
-			o.judge(t, &faultRows[r])
+		fmt.Fprintf(w, "| %s\t", faultRows[r].fault)
+		for _, o := range results {
+			fmt.Fprintf(w, "| %d / %d / %d / %d / %.2f s\t", o[r].hits, o[r].wrong, o[r].lost, o[r].neighbour, o[r].recovery.Seconds())
+			o[r].judge(t, &faultRows[r])
 		}
+		fmt.Fprint(w, "|\n")
 	}
 	w.Flush()
-	t.Logf("interval %v, timeout %v and recovery by the agent's clock, a fault of %v; each hit one of two units behind an endpoint\n%s",
-		interval, world(timeout), world(faultLasts), &table)
+	t.Logf("requests hit / wrong values recorded as good / polls lost of the unit / of its neighbour on the line / read again so long after the fault\n"+
+		"polls every %v, timeout %v, a fault of %v, all by the agent's clock\n%s", interval, world(timeout).Round(time.Millisecond), world(faultLasts).Round(time.Millisecond), &table)
 }
 
 // sufferAll lets every fault befall an agent of its own, all at once.
