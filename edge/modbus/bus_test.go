@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -373,43 +371,5 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := b.Read(t.Context(), 1, 3, 0, 1); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read after Close = %v, want %v", err, net.ErrClosed)
-	}
-}
-
-// TestNoLeak: connections that fail in every way leave no descriptor behind.
-func TestNoLeak(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("counts descriptors in /proc/self/fd")
-	}
-	descriptors := func() int {
-		entries, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(entries)
-	}
-	s := serve(t, func(c net.Conn, r request) bool {
-		switch r.nr % 3 {
-		case 0:
-			return false
-		case 1:
-			c.Write([]byte("garbage"))
-		}
-		return true
-	})
-	b := dial(t, s, 2*time.Millisecond)
-	if _, err := b.Read(t.Context(), 1, 3, 0, 1); err == nil {
-		t.Fatal("the server answers nothing right")
-	}
-	before := descriptors()
-	for range 100 {
-		if _, err := b.Read(t.Context(), 1, 3, 0, 1); err == nil {
-			t.Fatal("the server answers nothing right")
-		}
-	}
-	b.Close()
-	s.stop()
-	if after := descriptors(); after > before {
-		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

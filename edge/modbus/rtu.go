@@ -36,7 +36,6 @@ type rtu struct {
 	silence  time.Duration // between two frames
 	network  bool          // TCP: the peer may be gone without a sign
 	debts    debts
-	wanted   question // what ask was last asked for
 
 	heard  map[uint8]bool // units that answered on this connection
 	silent int            // requests in a row after which nothing came at all
@@ -54,7 +53,6 @@ func newRTU(c Config, e endpoint, dial dialer[*ear]) *Bus {
 }
 
 func (l *rtu) ask(q question) uint16 {
-	l.wanted = q
 	if l.cfg.Units[q.unit].Exact {
 		return q.count
 	}
@@ -70,8 +68,8 @@ func (l *rtu) settle(q question, err error) {
 		l.debts.answered(q, time.Now().Add(-debtTimeouts*l.cfg.timeout(q.unit)))
 	case errors.As(err, &refused):
 		l.debts.refused(q, time.Now())
-		if q.count != l.wanted.count && tooLong(err) {
-			l.debts.exact[l.wanted] = true
+		if tooLong(err) {
+			l.debts.beyond[q] = true
 		}
 	default:
 		l.spoilt(q)
