@@ -86,6 +86,15 @@ func (c *Config) timeout(unit uint8) time.Duration {
 	return c.Timeout
 }
 
+// patience returns the longest timeout of all.
+func (c *Config) patience() time.Duration {
+	longest := c.Timeout
+	for _, u := range c.Units {
+		longest = max(longest, u.Timeout)
+	}
+	return longest
+}
+
 func (c *Config) gap(unit uint8) time.Duration {
 	if g := c.Units[unit].Gap; g > 0 {
 		return g

@@ -36,6 +36,7 @@ type rtu struct {
 	silence  time.Duration // between two frames
 	network  bool          // TCP: the peer may be gone without a sign
 	debts    debts
+	listened bool // the line was left alone once, since before New it may have been asked something
 
 	heard  map[uint8]bool // units that answered on this connection
 	silent int            // requests in a row after which nothing came at all
@@ -119,6 +120,10 @@ func (l *rtu) send(ctx context.Context, q question, adu []byte) (t Timing, err e
 		}
 		if made {
 			l.heard, l.silent = make(map[uint8]bool), 0
+			if !l.listened {
+				l.listened = true
+				l.keepOff(time.Now().Add(l.cfg.patience()))
+			}
 		}
 		n, err := l.write(ctx, q, adu, &t)
 		if errors.Is(err, errGone) && n == 0 {

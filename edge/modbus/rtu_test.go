@@ -94,7 +94,7 @@ func TestReadsOnEveryTransport(t *testing.T) {
 				plainly(c)
 			}
 		})
-		b := r.bus(t, modbus.Config{Timeout: long, Units: map[uint8]modbus.Unit{mute: {Timeout: 20 * time.Millisecond}}})
+		b := r.bus(t, modbus.Config{Timeout: time.Second, Units: map[uint8]modbus.Unit{mute: {Timeout: 20 * time.Millisecond}}})
 		sent := 0
 		for function := range 256 {
 			for _, unit := range []uint8{0, 1, 247, 255, refuses, mute, mute} { // the second time a register more
