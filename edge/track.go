@@ -51,10 +51,10 @@ func (a *Agent) expectNothing(b *Bus) {
 
 // bus returns the track of a bus; a.tracking is held.
 func (a *Agent) bus(b *Bus) *busTrack {
-	t := a.buses[b]
+	t := a.buses[b.Name]
 	if t == nil {
 		t = &busTrack{}
-		a.buses[b] = t
+		a.buses[b.Name] = t
 	}
 	return t
 }
