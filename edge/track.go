@@ -115,7 +115,7 @@ func (a *Agent) Status() Status {
 	out := Status{
 		Edge: a.cfg.Edge, Version: a.cfg.Version, Epoch: box.Epoch(), At: a.cfg.Clock.Now().UTC(), Started: a.startWall.UTC(),
 		Interval: a.cfg.Interval.Seconds(), Clock: clockNames[clockState(a.cfg.Clock)], Link: a.link,
-		Outbox: BoxStatus{Last: box.Last(), Acked: box.Acked(), Oldest: oldest, Lost: lost.count, Cause: lost.cause},
+		Outbox: BoxStatus{First: box.First(), Last: box.Last(), Acked: box.Acked(), Oldest: oldest, Lost: lost.count, Cause: lost.cause},
 		Buses:  make([]BusStatus, 0, len(a.cfg.Buses)),
 	}
 	out.Link.Broker = a.cfg.Uplink.Broker

@@ -16,6 +16,9 @@ type Change struct {
 	Buses    []Bus
 	Uplink   Uplink
 	Detail   string // for people, one line: what the configuration is now
+	// Freed is called when nothing uses what is not in Buses any more, and before
+	// what is new is used: the place to close readers.
+	Freed func()
 }
 
 type change struct {
@@ -27,9 +30,8 @@ type change struct {
 // with the name, reader and devices of one before is not disturbed unless the
 // interval changes; on one that has changed, devices that have not are not
 // discovered again. A cycle under way on what changes comes to its end first.
-// When Reload returns nil, readers that are not in c are not used any more, and
-// an event says in the outbox what changed. It fails when ctx or the agent ends
-// before.
+// When Reload returns nil an event says in the outbox what changed. It fails,
+// without having called Freed, when ctx or the agent ends before.
 func (a *Agent) Reload(ctx context.Context, c Change) error {
 	next := change{c, make(chan struct{})}
 	select {
@@ -143,6 +145,7 @@ func (w *workers) apply(ctx context.Context, c change) error {
 		}
 	}
 	a.take(&c.Change)
+	c.Freed()
 	if relink {
 		w.uplink = a.uplink(ctx)
 	}

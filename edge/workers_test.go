@@ -92,14 +92,14 @@ func TestReload(t *testing.T) {
 		return s.Link.Connected && good == 4
 	})
 	since := a.Status().Link.Since
-	next := Change{Interval: 10 * time.Millisecond, Uplink: uplink, Detail: "second", Buses: []Bus{
+	freed := 0
+	next := Change{Interval: 10 * time.Millisecond, Uplink: uplink, Detail: "second", Freed: func() { _, freed = three.seen(1) }, Buses: []Bus{
 		{Name: "one", Reader: one, Devices: []Device{{ID: "a", Unit: 1}}},
 		{Name: "two", Reader: two, Devices: []Device{{ID: "e", Unit: 3}, {ID: "b", Unit: 1}, {ID: "c", Unit: 3}}},
 	}}
 	if err := a.Reload(ctx, next); err != nil {
 		t.Fatal(err)
 	}
-	_, gone := three.seen(1)
 	eventually(t, "what is new is read", func() bool {
 		s := a.Status()
 		return len(s.Buses) == 2 && len(s.Buses[1].Devices) == 3 && s.Buses[1].Devices[0].Readings > 1 && s.Buses[1].Devices[2].Readings > 1
@@ -113,8 +113,8 @@ func TestReload(t *testing.T) {
 	if looks, _ := two.seen(3); looks != 2 {
 		t.Errorf("the two devices that are new were looked for %d times, want once each", looks)
 	}
-	if _, n := three.seen(1); n != gone {
-		t.Errorf("a bus that was taken out was asked %d times more", n-gone)
+	if _, n := three.seen(1); n != freed {
+		t.Errorf("a bus that was taken out was asked %d times more", n-freed)
 	}
 	if l := a.Status().Link; l.Since != since || !l.Connected {
 		t.Errorf("the link was left: %+v, connected since %v before", l, since)

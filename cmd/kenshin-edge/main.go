@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"kenshin/configs"
 	"kenshin/edge/journal"
@@ -44,13 +45,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if done || err != nil {
 		return err
 	}
+	command, _, _ = strings.Cut(command, " ") // of its arguments
 	switch command {
 	case "version":
 		_, err := fmt.Fprintln(stdout, "kenshin-edge", configs.Version(version))
 		return err
-	case "dump <dir>":
+	case "dump":
 		return dump(stdout, c.Dump.Dir)
-	case "probe <target>":
+	case "probe":
 		return c.Probe.run(ctx, stdout, stderr)
 	}
 	cfg, err := load(c.Config)
