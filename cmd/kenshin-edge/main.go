@@ -37,7 +37,20 @@ type cli struct {
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
-const description = "Polls inverters and meters over Modbus and delivers signed readings over MQTT. New devices: `kenshin-edge probe`. New configuration: `kenshin-edge check-config`."
+const description = `Polls inverters and meters over Modbus and delivers signed readings over MQTT.
+
+The first day at a site:
+
+  kenshin-edge probe 192.168.1.20 /dev/ttyUSB0 --write edge.yaml   what is there
+  kenshin-edge plan --config edge.yaml           does it fit the interval
+  kenshin-edge read --config edge.yaml           compare with the displays
+  kenshin-edge identity --config edge.yaml       for the collector
+  kenshin-edge check-config --config edge.yaml   what is missing
+  kenshin-edge run --config edge.yaml            poll and deliver
+
+Later: kenshin-edge status says how the agent does; after a change of the file, systemctl reload kenshin-edge.
+
+Exit codes: 0 all is well, 1 something was found to look at, 2 wrong usage or configuration.`
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c cli

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -38,15 +39,19 @@ func must(t *testing.T, args ...string) string {
 	return out
 }
 
-// wants checks what a command prints.
+// wants checks what a command prints, however wide its columns are.
 func wants(t *testing.T, out string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
-		if !strings.Contains(out, p) {
+		if !strings.Contains(squeezed(out), squeezed(p)) {
 			t.Errorf("nothing says %q in\n%s", p, out)
 		}
 	}
 }
+
+var blanks = regexp.MustCompile(" +")
+
+func squeezed(s string) string { return blanks.ReplaceAllString(s, " ") }
 
 // refused checks how a command ends that should not succeed.
 func refused(t *testing.T, err error, code int, parts ...string) {
