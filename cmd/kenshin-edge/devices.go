@@ -51,11 +51,14 @@ func (c *config) planBus(b *busConfig, path string, wrong func(path, problem, re
 		u.Timeout, u.Gap = max(u.Timeout, d.Timeout), max(u.Gap, d.Gap)
 		if p != nil {
 			out.link.ConnectDelay = max(out.link.ConnectDelay, p.Limits.ConnectDelay)
-			out.link.SwitchGap = max(out.link.SwitchGap, p.Limits.SwitchGap)
+			u.SwitchGap = max(u.SwitchGap, p.Limits.SwitchGap)
 			u.Exact = u.Exact || len(p.Limits.Forbidden) > 0
 			if p.Limits.Gap > b.Gap {
 				u.Gap = max(u.Gap, p.Limits.Gap)
 			}
+		}
+		if u.SwitchGap < b.SwitchGap {
+			u.SwitchGap = 0
 		}
 		if u != (modbus.Unit{}) {
 			out.link.Units[d.Unit] = u

@@ -64,6 +64,10 @@ func TestPlan(t *testing.T) {
 		"inv     1     sunspec  2         48         138    40ms", "lost    9     sunspec  ~2", "a cycle", "~ a SunSpec device that did not say", "fits: 8.0 % of the interval of 1s")
 	wants(t, must(t, "plan", "--config", file, "--offline"), "inv     1     sunspec  ~2")
 
+	// The pause a meter wants before it is addressed is not taken from the others.
+	mixed := configured(t, roof+"      - { id: meter, unit: 3, profile: eastron-sdm630 }\n")
+	wants(t, must(t, "plan", "--config", mixed, "--offline"), "200ms of that are pauses between units")
+
 	line := "  - name: line\n    endpoint: rtu:///dev/no-such-tty?baud=1200\n    switch_gap: 50ms\n    devices:\n"
 	for i := range 4 {
 		line += fmt.Sprintf("      - { id: m%d, unit: %d, profile: generic-energy-meter }\n", i, i+1)
