@@ -22,7 +22,7 @@ var version = ""
 func main() { configs.Main("kenshin-edge", run) }
 
 type cli struct {
-	Config string `help:"Configuration file; configs/edge.example.yaml explains every line." default:"/etc/kenshin/edge.yaml" type:"path" placeholder:"FILE"`
+	Config string `help:"Configuration file; configs/edge.example.yaml explains every line." default:"/etc/kenshin/edge.yaml" placeholder:"FILE"`
 
 	Run         struct{}  `cmd:"" default:"1" help:"Poll and deliver until stopped. This is the default. SIGHUP reads the configuration again."`
 	CheckConfig struct{}  `cmd:"" help:"Check the configuration and say what would be polled. Nothing is opened or written."`

@@ -11,7 +11,7 @@ import (
 const (
 	collectAt = 25 // percent the heap grows between collections; it is small, so they are cheap
 	settled   = 20 * time.Second
-	tidied    = time.Hour // a status that was asked for, a reload: they leave something too
+	tidied    = 5 * time.Minute // a status that was asked for and a reload leave something too
 )
 
 // slim keeps the process small until ctx ends.

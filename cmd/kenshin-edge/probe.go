@@ -31,7 +31,7 @@ type probeCmd struct {
 	For   time.Duration `help:"Self-check: compare energy counters with integrated power for so long; 10m under load tells." placeholder:"10m" group:"Self-check"`
 	Every time.Duration `help:"How often to read for that." default:"2s" group:"Self-check"`
 
-	Write        string `help:"Write a configuration with what was found; check-config accepts it." type:"path" placeholder:"FILE" group:"Configuration"`
+	Write        string `help:"Write a configuration with what was found; check-config accepts it." placeholder:"FILE" group:"Configuration"`
 	Force        bool   `help:"Let --write replace a file that is there." group:"Configuration"`
 	Edge         string `help:"Id of this box." default:"site-1" group:"Configuration"`
 	Data         string `help:"Folder for the outbox and the key of this box." default:"/var/lib/kenshin-edge" placeholder:"DIR" group:"Configuration"`

@@ -99,7 +99,7 @@ func TestProbeStopped(t *testing.T) {
 		t.Fatal("it goes on")
 	}
 	wants(t, out.String(), "serial number inv-1", "written, with 1 device")
-	wants(t, progress.String(), "A unit that is not there costs 879ms, so this takes up to 3m37s.", "Ctrl-C")
+	wants(t, progress.String(), "A unit that is not there costs 879ms, so this takes up to 3m37s", "Ctrl-C")
 	if _, err := load(file); err != nil {
 		t.Error(err)
 	}

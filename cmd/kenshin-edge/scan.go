@@ -48,7 +48,7 @@ type prober struct {
 func (q *prober) probe(ctx context.Context, ids []uint8) error {
 	fmt.Fprintf(q.out, "%s, units %s\n\n", q.link.Endpoint, list(ids))
 	if most := time.Duration(len(ids)) * q.silence(); most > 10*time.Second {
-		fmt.Fprintf(q.err, "A unit that is not there costs %v, so this takes up to %v. Fewer --units or a shorter --timeout make it shorter; Ctrl-C ends it and keeps what was found.\n", q.silence(), most.Round(time.Second))
+		fmt.Fprintf(q.err, "A unit that is not there costs %v, so this takes up to %v, and seconds more for each that is. Fewer --units or a shorter --timeout make it shorter; Ctrl-C ends it and keeps what was found.\n", q.silence(), most.Round(time.Second))
 	}
 	asked, err := q.scan(ctx, ids)
 	q.tick("")
@@ -251,12 +251,12 @@ func (q *prober) declare(f *find) (*wire.Declaration, error) {
 // fingerprint returns what tells a device from others of its kind: its serial
 // number, or else its labels and what its counter shows.
 func (q *prober) fingerprint(ctx context.Context, f *find) (string, error) {
+	if q.serial() {
+		return "", nil // a device on a line answers for its unit only, whatever serial number it was left with
+	}
 	d := f.device.Declaration
 	if d.Serial != "" {
 		return fmt.Sprintf("%s %s %s %d", d.Manufacturer, d.Model, d.Serial, f.device.Sub), nil
-	}
-	if q.serial() {
-		return "", nil // a device on a line answers for its unit only
 	}
 	out := ""
 	edge.Once(ctx, edge.RealClock(), &edge.Bus{Reader: q.bus, Devices: []edge.Device{f.device}}, func(a edge.Answer) {
