@@ -24,7 +24,7 @@ func TestProbeToReadings(t *testing.T) {
 	line := serveUnits(t, "rtu://", map[uint8]plant.Unit{2: profileUnit(t, "generic-energy-meter", 0)})
 	file := filepath.Join(t.TempDir(), "edge.yaml")
 	out := must(t, "probe", strings.TrimPrefix(tcp, "tcp://"), converter, strings.TrimPrefix(strings.TrimSuffix(line, "?baud=9600"), "rtu://"),
-		"--units", "1-2,7", "--timeout", "150ms", "--write", file, "--collector-key", anyKey, "--data", t.TempDir())
+		"--units", "1-2,7", "--timeout", "300ms", "--write", file, "--collector-key", anyKey, "--data", t.TempDir())
 	wants(t, out,
 		"simulated-model-103-1, unit 1: SunSpec map at 40000 with models [1 103 122]: Kenshin Simulated model 103, serial number inv-1",
 		"POINT", "VALUE", "UNIT", "QUALITY", "REGISTERS",
@@ -165,7 +165,7 @@ func TestProbeRefuses(t *testing.T) {
 	} {
 		args := append([]string{"probe"}, tt.args...)
 		if tt.code == 1 {
-			args = append(args, "--units", "1-2", "--timeout", "60ms")
+			args = append(args, "--units", "1-2", "--timeout", "250ms")
 		}
 		out, err := command(t, args...)
 		if err == nil {
