@@ -96,6 +96,9 @@ func (a *Agent) noteDevice(s *deviceState, r *wire.Record) {
 	t.failed++
 	if failed.Status != wire.Skipped {
 		t.failure, t.reason = at, failed.Reason()
+		if failed.Status == wire.Malformed && s.err != nil {
+			t.reason = s.err.Error() // also that there is no such device, or no SunSpec map
+		}
 	}
 }
 

@@ -53,3 +53,20 @@ func TestStalled(t *testing.T) {
 		}
 	})
 }
+
+// TestReason: of a failure that no word of the record tells, Status tells more.
+func TestReason(t *testing.T) {
+	dev := sunspec(500, [2]uint16{1, 66}, [2]uint16{103, 50})
+	devices := []Device{{ID: "inv", Unit: 1}, {ID: "meter", Unit: 1, Sub: 1}}
+	b := newBench(t, nil, devices...)
+	b.bus.Reader = &dev
+	b.agent.cfg.Buses = []Bus{*b.bus}
+	b.cycle()
+	d := b.agent.Status().Buses[0].Devices
+	if d[0].Failing || d[0].Energy == nil || d[0].Energy.Value != "500" {
+		t.Errorf("the inverter is %+v", d[0])
+	}
+	if want := "unit 1: there is no device 1 behind it; it has 1, counted from 0"; !d[1].Failing || d[1].Reason != want {
+		t.Errorf("the meter that is not there: %q, want %q", d[1].Reason, want)
+	}
+}

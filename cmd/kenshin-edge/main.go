@@ -25,7 +25,7 @@ type cli struct {
 	Config string `help:"Configuration file; configs/edge.example.yaml explains every line." default:"/etc/kenshin/edge.yaml" placeholder:"FILE"`
 
 	Run         struct{}  `cmd:"" default:"1" help:"Poll and deliver until stopped. This is the default. SIGHUP reads the configuration again."`
-	CheckConfig struct{}  `cmd:"" help:"Check the configuration and say what would be polled. Nothing is opened or written."`
+	CheckConfig struct{}  `cmd:"" help:"Check the configuration; say what would be polled and what is missing. No device is asked, nothing is written."`
 	Plan        planCmd   `cmd:"" help:"Say what polling costs: requests, bytes and time on each bus, and whether the interval can be met."`
 	Read        readCmd   `cmd:"" help:"Read all devices of the configuration once and print their values."`
 	Probe       probeCmd  `cmd:"" help:"Find the devices behind an endpoint and what they are; needs no configuration."`
