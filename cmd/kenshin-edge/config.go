@@ -269,8 +269,8 @@ func (c *config) fixed(next *config) []string {
 	return out
 }
 
-// describe says what a configuration means. It fails when the agent could not
-// start by it yet.
+// describe says what a configuration means, and what the agent still lacks to
+// start by it.
 func (c *config) describe(w io.Writer) error {
 	listen := c.HTTP.Listen
 	if listen == "" {
@@ -287,8 +287,9 @@ func (c *config) describe(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if _, err := c.collectorKey(); err != nil {
-		return fmt.Errorf("the agent cannot start by it yet: %w; `kenshin-collector identity` prints what belongs there", err)
+	if _, err := c.collectorKey(); err != nil { // the two sides are set up one after the other
+		_, err = fmt.Fprintf(w, "\n! the agent cannot start by it yet: %v; `kenshin-collector identity` prints what belongs there\n", err)
+		return err
 	}
 	return nil
 }
