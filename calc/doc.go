@@ -7,7 +7,7 @@
 // a curve was stored and restored between them. Where samples come from and where
 // closings are kept is left to others, and so is who may decide what is open.
 //
-// # Counter rules, version 1
+// # Counter rules, version 2
 //
 // The version is part of every report and every closing. A rule that changes
 // makes a new version, and closings of another version are not gone on from.
@@ -16,8 +16,9 @@
 //     that claims the same instant later does not count (rule 4). A sample dated
 //     before 1970-01-02 or after 2199 is passed over altogether.
 //     Not available is not 0, and a broken clock dates nothing.
-//  2. Values are converted to kWh exactly, from Wh, kWh, MWh and GWh. A value in
-//     any other unit is no reading, and an event says so.
+//  2. Values are converted to kWh exactly, from Wh, kWh, MWh and GWh, and
+//     multiplied by the ratio of the meter record where the register shows the
+//     secondary side. A value in any other unit is no reading, and an event says so.
 //     A factor that is guessed is a factor of 1000 sooner or later.
 //  3. The first reading opens the curve. What the counter showed by then was not
 //     measured by us and is never claimed.
@@ -28,34 +29,73 @@
 //     given the samples in the order of their time.
 //     So the order of arrival makes no difference.
 //  6. Energy between two instants is the difference of the readings in force at
-//     them. In force is the newest accepted reading at or before the instant:
-//     one a verifier can point at, never an interpolation. Before the first
-//     reading the first is in force.
+//     them, in one count that goes on over exchanged registers. In force is the
+//     newest accepted reading at or before the instant: one a verifier can point
+//     at, never an interpolation. Before the first reading the first is in force.
 //     Parts add up to the whole exactly, and a gap with readings on both sides is
 //     measured, for the counter went on; only its course is not known. All of it
-//     belongs to the day of the reading that ends the gap.
+//     belongs to the day of the reading that ends the gap, and a gap of more than
+//     two hours, or two reading intervals of the meter, is an event.
 //  7. Where rated power is known, a rise of more than it makes in the time since
 //     the reading in force is a jump. It is measured, for the counter shows it;
 //     what is beyond rated power × time is held back from what can be claimed.
 //     A register may lag behind its plant by five minutes of rated power and one
 //     step of its last digit before that is so: clocks, gateways and whole steps
 //     do that. What it caught up it cannot catch up again. What rated power makes
-//     is rounded down to 10^-6 kWh.
+//     is rounded down to 10^-6 kWh, a rise that uses up the lag is rounded up.
 //  8. A reading below the one in force is a fall, also to 0. It is not accepted:
 //     the reading in force stays, and the fall is pending. When a reading is back
 //     at or above it, the fall was a dip and no energy is lost; rated power known
-//     and the way back no faster than it, the register may as well have been
-//     exchanged and counted past the old value, and the event says recovered: at
-//     most too little is measured. While a fall is pending nothing is measured.
+//     and the way back no faster than it, the register counted past the old value:
+//     the event says recovered where it may have begun anew from 0, so that at most
+//     too little is measured, and correction where it cannot have.
 //     A dip and a restart look the same at first. To take every fall for a restart
 //     multiplies the energy of real plants by 100,000.
+//     A correction takes back what was counted too much: nothing is measured until
+//     the register has passed its old value.
+//  9. A fall from above 90 % of a declared modulus to a value that rated power can
+//     have reached by way of it is a rollover as soon as the register has counted
+//     on, no faster than rated power and without another fall. The modulus is
+//     added, and the energy is measured across.
+//     A dip to 0 near the modulus does not count on.
+//  10. A fall to a value that rated power can have counted from 0 since the reading
+//     before, and at most half of that reading, is a restart as soon as the
+//     register has counted on for 24 hours with at least three rises, no faster
+//     than rated power and without another fall. What it counts from its first
+//     reading on is measured; what happened between the two readings is not.
+//     The new register is known to begin at 0 by inference only; no energy rests on it.
+//  11. A jump after which the register falls back, within 24 hours of plain
+//     counting, to the course that rated power allows from before the jump, and
+//     nearer to where it was than to where it went, was a spike: the readings
+//     between are not accepted and nothing of it is measured.
+//     Otherwise one impossible value would end the count.
+//  12. At a change, which a meter record, a changed serial number or a person's
+//     ruling names, one register ends and another begins. A final value not below
+//     the reading in force is a reading of the old one at that instant, an initial
+//     value one of the new one; without it the first reading of the new one opens
+//     it. Energy that neither shows is not measured. A change takes its instant and
+//     has effect as soon as a sample of that time or later has come.
+//  13. A reading outside the time in which a meter is installed by its records, or
+//     in a span that a person has ruled out, is no reading. An event counts them.
+//  14. A register that answered with one value for 72 hours or more and then went
+//     on was frozen, or its plant stood still: an event says so, no energy moves.
+//  15. Where there is only power, each value holds until the next sample, good or
+//     not, and no longer than the project states; a negative one counts as 0. The
+//     integral is exact; the register that it makes is cut off after 10^-9 kWh.
+//     What is calculated like that is marked, and all other rules apply to it.
 //
-// Rollover, restart, replacement and backward correction are decided by nobody
-// yet: they stay pending and are shown.
+// What a later reading decides by rules 8 to 11 is applied from where it began:
+// the days between are closed anew. What no rule decides stays pending, is shown,
+// and measures nothing until a person rules (rule 12 or 13).
 package calc
 
 // RulesVersion is the version of the counter rules above.
-const RulesVersion = 1
+const RulesVersion = 2
 
-// lagMs is how far a register may lag behind its plant by rule 7.
-const lagMs = 5 * 60 * 1000
+const (
+	lagMs    = 5 * 60 * 1000        // how far a register may lag behind its plant, rule 7
+	gapMs    = 2 * 3600 * 1000      // longer than this is a gap, rule 6
+	steadyMs = 24 * 3600 * 1000     // counting on, rules 10 and 11
+	frozenMs = 3 * 24 * 3600 * 1000 // one value for so long, rule 14
+	minRises = 3                    // rule 10
+)

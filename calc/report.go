@@ -174,8 +174,8 @@ func (b *builder) lines(m *Meter, c *Curve) []Deduction {
 				KWh: e.Held, TCO2: "0", Note: e.note(&spec), year: day.Year})
 		}
 	})
-	if f := c.Pending(); f.From.At != 0 && !b.report.Period.End.Before(ClosingDay(f.From.At, b.zone)) {
-		stands := c.Last()
+	if f := c.Pending(b.report.Period.End); f != nil {
+		stands := c.InForce(b.report.Period.End.Next())
 		out = append(out, Deduction{Meter: m.Key, Cause: CauseFall, Rule: ruleOf(CauseFall), From: stands.At, To: f.Last.At,
 			TCO2: "0", Note: f.note(stands), year: b.report.Period.End.Year})
 	}
