@@ -41,24 +41,37 @@ func (c *Curve) change(at int64) {
 		c.next++
 		k := c.day(x.At)
 		k.Newest, k.Bad = Reading{At: x.At}, true
-		e := Event{Cause: x.Cause, From: k.InForce.At, To: x.At, Before: k.InForce.KWh, Count: 1, Detail: x.Why}
-		if e.From == 0 {
-			e.From = x.At
-		}
-		k.Fall = nil
-		if c.spec.HoldMs > 0 {
-			c.integrate(k, Reading{At: x.At}, false)
-		}
-		if x.Final != nil && !k.Out && !k.Opening && k.InForce.At != 0 && !x.Final.LessThan(k.InForce.KWh) {
+		c.exchange(k, x)
+	}
+}
+
+// exchange ends the register that was there and lets the next one begin.
+func (c *Curve) exchange(k *Closing, x *Change) {
+	k.Fall = nil
+	if c.spec.HoldMs > 0 {
+		c.integrate(k, Reading{At: x.At}, false)
+	}
+	counting := !k.Out && k.Opening == nil && k.InForce.At != 0
+	e := Event{Cause: x.Cause, Before: k.InForce.KWh, To: x.At, Count: 1, Detail: x.Why, Lost: counting && !x.Out}
+	if counting && x.Final != nil {
+		if x.Final.LessThan(k.InForce.KWh) {
+			e.Detail += "; its final value " + x.Final.String() + " kWh is below the reading in force and is not accepted"
+		} else {
 			c.take(k, Reading{x.At, *x.Final})
-			e.Before = *x.Final
+			e.Before, e.Lost = *x.Final, x.Initial == nil && !x.Out
 		}
-		k.Leap, k.Out, k.Opening = nil, x.Out, !x.Out
-		if x.Initial != nil && !x.Out {
-			e.After = *x.Initial
-			c.open(k, Reading{x.At, *x.Initial})
-		}
+	}
+	if e.From = k.InForce.At; !counting {
+		e.From = x.At
+	}
+	k.Leap, k.Out, k.Opening = nil, x.Out, nil
+	if x.Out {
 		c.note(k, e)
+		return
+	}
+	k.Opening = &e
+	if x.Initial != nil {
+		c.open(k, Reading{x.At, *x.Initial})
 	}
 }
 

@@ -80,6 +80,7 @@ type Event struct {
 	After  decimal.Decimal `json:"after"`            // kWh of the register at To
 	Held   decimal.Decimal `json:"held,omitzero"`    // kWh held back from what can be claimed
 	Count  int             `json:"count"`            // how many, at least 1
+	Lost   bool            `json:"lost,omitempty"`   // what was made between From and To is not known and not measured
 	Detail string          `json:"detail,omitempty"` // the unit that is not known; who changed or ruled out
 }
 
@@ -91,7 +92,7 @@ type State struct {
 	Spare   micro           `json:"spare,omitempty"`   // kWh that rule 7 still allows beyond rated power
 	Fall    *Fall           `json:"fall,omitempty"`    // pending
 	Leap    *Leap           `json:"leap,omitempty"`    // a jump that may yet turn out to be a spike
-	Opening bool            `json:"opening,omitempty"` // a register has ended and the next one was not read yet
+	Opening *Event          `json:"opening,omitempty"` // a register has ended and the next one was not read yet
 	Out     bool            `json:"out,omitempty"`     // no meter is installed
 	Power   *Power          `json:"power,omitempty"`   // rule 15
 }

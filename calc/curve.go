@@ -82,7 +82,7 @@ func clone(closings []Closing) []Closing {
 	for i := range out {
 		k := &out[i]
 		k.Events = slices.Clone(k.Events)
-		k.Fall, k.Leap, k.Power = copied(k.Fall), copied(k.Leap), copied(k.Power)
+		k.Fall, k.Leap, k.Power, k.Opening = copied(k.Fall), copied(k.Leap), copied(k.Power), copied(k.Opening)
 	}
 	return out
 }
@@ -156,9 +156,10 @@ func (c *Curve) Rewind(day Date) (Date, Tail) {
 
 // Rejoin takes back what Rewind took off after the day that the curve has come
 // to, if the curve stands there as it did before: then the samples after it would
-// change nothing. It reports whether it did. No day must be half given.
-func (c *Curve) Rejoin(t Tail) bool {
-	if len(c.days) == 0 {
+// change nothing. It reports whether it did. No day must be half given, and no
+// new sample may be of a day after last.
+func (c *Curve) Rejoin(t Tail, last Date) bool {
+	if len(c.days) == 0 || c.last().Day.Before(last) {
 		return false
 	}
 	k := c.last()
@@ -242,7 +243,7 @@ func (c *Curve) day(at int64) *Closing {
 	next := Closing{Rules: RulesVersion, Day: ClosingDay(at, c.zone)}
 	if len(c.days) > 0 {
 		next.State = c.last().State
-		next.Fall, next.Leap, next.Power = copied(next.Fall), copied(next.Leap), copied(next.Power)
+		next.Fall, next.Leap, next.Power, next.Opening = copied(next.Fall), copied(next.Leap), copied(next.Power), copied(next.Opening)
 	} else {
 		next.Out = !c.spec.Installed && len(c.spec.Changes) > 0
 	}
@@ -294,12 +295,14 @@ func (c *Curve) Last() Reading {
 	return c.last().InForce
 }
 
-// Pending returns the fall that is open at the end of a day, nil when there is none.
+// Pending returns the fall that was open at the end of a day and still is, as it
+// is now; nil when there is none.
 func (c *Curve) Pending(day Date) *Fall {
-	if i := c.index(day.Next()); i > 0 {
-		return c.days[i-1].Fall
+	i := c.index(day.Next())
+	if i == 0 || c.days[i-1].Fall == nil || c.last().Fall == nil || c.days[i-1].Fall.From.At != c.last().Fall.From.At {
+		return nil
 	}
-	return nil
+	return c.last().Fall
 }
 
 // InForce returns the reading in force where a day begins: the newest accepted

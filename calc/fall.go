@@ -26,7 +26,7 @@ type Leap struct {
 
 // reading takes a good value: rules 3 and 6 to 11.
 func (c *Curve) reading(k *Closing, r Reading) {
-	if k.Opening || k.InForce.At == 0 {
+	if k.Opening != nil || k.InForce.At == 0 {
 		c.open(k, r)
 		return
 	}
@@ -47,7 +47,12 @@ func (c *Curve) open(k *Closing, r Reading) {
 	} else {
 		k.Base = k.Total().Sub(r.KWh)
 	}
-	k.InForce, k.Still, k.Spare, k.Opening = r, r.At, c.slack, false
+	k.InForce, k.Still, k.Spare = r, r.At, c.slack
+	if e := k.Opening; e != nil {
+		k.Opening = nil
+		e.To, e.After = r.At, r.KWh
+		c.note(k, *e)
+	}
 }
 
 // take applies rules 7 to 11 and 14 to a reading that is newer than all others.
@@ -168,7 +173,7 @@ func (c *Curve) confirm(by Date) {
 		at--
 	}
 	first := &c.days[at]
-	e := Event{Cause: first.Fall.Cause, From: first.InForce.At, To: start.At, Before: first.InForce.KWh, After: start.KWh, Count: 1}
+	e := Event{Cause: first.Fall.Cause, From: first.InForce.At, To: start.At, Before: first.InForce.KWh, After: start.KWh, Count: 1, Lost: first.Fall.Cause == CauseRestart}
 	add := c.spec.Modulus
 	if e.Cause == CauseRestart {
 		add = e.Before.Sub(e.After)

@@ -25,6 +25,10 @@ type Project struct {
 	Parameters  map[string]Value `yaml:"parameters"`  // fixed ex ante, by symbol; for all units
 	Units       map[string]Unit  `yaml:"units"`       // what is fixed for one unit only; may be left out
 	Meters      []Meter          `yaml:"meters"`
+	Inputs      []InputDecl      `yaml:"inputs"`       // monitored parameters that no meter gives
+	Estimates   map[int]Number   `yaml:"pdd_estimate"` // ER of the design document by calendar year, tCO2
+	Allocation  []Account        `yaml:"allocation"`   // who takes which part of the credits
+	Decided     Decided          `yaml:"-"`            // from the book
 }
 
 // Illustration is the status of a project whose numbers are invented.
@@ -70,7 +74,15 @@ type Meter struct {
 	Parameter   string `yaml:"parameter"`    // symbol of the methodology it feeds
 	Unit        string `yaml:"unit"`         // unit i it belongs to; its own when left out
 	Role        string `yaml:"role"`         // RoleCounts or RoleCheck
+
+	ModulusKWh Number        `yaml:"modulus_kWh"` // where the register goes on from 0, like 1000000; 0 when not known
+	Every      time.Duration `yaml:"every"`       // how often it is read; completeness is counted by it
+	Hold       time.Duration `yaml:"hold"`        // the register is a power and each value holds so long at most: what is integrated is marked calculated
+	Records    []MeterRecord `yaml:"records"`     // the physical meters that have been there, ascending
 }
+
+// Calculated reports whether the meter's energy is integrated from a power.
+func (m *Meter) Calculated() bool { return m.Hold > 0 }
 
 // UnitName returns the name of the unit i that the meter belongs to.
 func (m *Meter) UnitName() string {
@@ -99,8 +111,8 @@ func (p *Project) Validate() error {
 		return errors.New("methodology: give both number and version of the one it is registered under")
 	case len(p.Periods) == 0:
 		return errors.New("periods: give at least one monitoring period, with start and end")
-	case len(p.Meters) == 0:
-		return errors.New("meters: give at least one")
+	case len(p.Meters) == 0 && len(p.Inputs) == 0:
+		return errors.New("meters: give at least one, or inputs for what no meter measures")
 	}
 	if _, err := location(p.Zone); err != nil {
 		return err
@@ -119,7 +131,18 @@ func (p *Project) Validate() error {
 			return err
 		}
 	}
-	return p.checkMeters()
+	for year, n := range p.Estimates {
+		if year < 1990 || year > 2199 || !n.sane() || n.IsNegative() {
+			return fmt.Errorf("pdd_estimate of %d: %s: want tCO2 by calendar year, 0 or more", year, n)
+		}
+	}
+	if err := p.checkMeters(); err != nil {
+		return err
+	}
+	if err := p.checkAllocation(); err != nil {
+		return err
+	}
+	return p.checkInputs()
 }
 
 func checkValues(what string, values map[string]Value) error {
@@ -191,8 +214,16 @@ func (m *Meter) check() error {
 		return fmt.Errorf("meter %s: step_kWh %s: want 0 or more", m.Key, m.StepKWh)
 	case m.StepKWh.IsPositive() && m.RatedKW.IsZero():
 		return fmt.Errorf("meter %s: step_kWh only matters beside rated_kW; give both or neither", m.Key)
+	case m.ModulusKWh.IsNegative() || !m.ModulusKWh.sane():
+		return fmt.Errorf("meter %s: modulus_kWh %s: want more than 0, in kWh, like 1000000", m.Key, m.ModulusKWh)
+	case m.ModulusKWh.IsPositive() && m.RatedKW.IsZero():
+		return fmt.Errorf("meter %s: modulus_kWh needs rated_kW: without it a rollover cannot be told from a restart", m.Key)
+	case m.Every < 0 || m.Hold < 0 || m.Hold > 24*time.Hour:
+		return fmt.Errorf("meter %s: every and hold: want durations like 15m; hold at most 24h", m.Key)
+	case m.Calculated() && m.ModulusKWh.IsPositive():
+		return fmt.Errorf("meter %s: modulus_kWh is of a counter; with hold its register is a power", m.Key)
 	}
-	return nil
+	return m.checkRecords()
 }
 
 // Location returns the project's zone.
@@ -203,8 +234,7 @@ func (p *Project) Location() (*time.Location, error) { return location(p.Zone) }
 func (p *Project) Registers() []Register {
 	out := make([]Register, len(p.Meters))
 	for i := range p.Meters {
-		m := &p.Meters[i]
-		out[i] = Register{Key: m.Register, RatedKW: m.RatedKW.Decimal, StepKWh: m.StepKWh.Decimal}
+		out[i] = p.register(&p.Meters[i])
 	}
 	return out
 }
@@ -237,6 +267,18 @@ func (p *Project) Fits(m *Methodology) error {
 			return fmt.Errorf("meter %s feeds %s, which is in %s: an energy meter cannot give it", k.Key, k.Parameter, a.Unit)
 		}
 	}
+	for i := range p.Inputs {
+		d := &p.Inputs[i]
+		a := m.parameter(d.Parameter)
+		switch {
+		case a == nil || !a.Monitored:
+			return fmt.Errorf("input of %s: methodology %v does not monitor that; it monitors %s", d.Parameter, p.Methodology, m.list(true))
+		case d.Role == RoleCounts && !slices.Contains(a.Options, d.Option):
+			return fmt.Errorf("input of %s: methodology %v offers monitoring option %v for it, not %s", d.Parameter, p.Methodology, a.Options, d.Option)
+		case a.Per == PerUnit && d.Unit == "" && d.Role == RoleCounts:
+			return fmt.Errorf("input of %s: methodology %v has one for each unit; name the unit", d.Parameter, p.Methodology)
+		}
+	}
 	return p.complete(m)
 }
 
@@ -257,9 +299,9 @@ func (p *Project) fit(m *Methodology, what string, values map[string]Value, unit
 	return nil
 }
 
-// complete reports a parameter without value or meter.
+// complete reports a parameter without value, meter or input.
 func (p *Project) complete(m *Methodology) error {
-	units := p.unitNames(m)
+	units, fed := p.unitNames(m), p.fed()
 	for i := range m.Parameters {
 		a := &m.Parameters[i]
 		if _, ok := p.Parameters[a.Symbol]; ok {
@@ -270,8 +312,8 @@ func (p *Project) complete(m *Methodology) error {
 			owners = []string{""}
 		}
 		for _, unit := range owners {
-			if a.Monitored && !p.metered(a.Symbol, unit) {
-				return fmt.Errorf("parameter %s%s of methodology %v has no meter; let one feed it", a.Symbol, of(unit), p.Methodology)
+			if a.Monitored && !fed[feed{a.Symbol, unit}] {
+				return fmt.Errorf("parameter %s%s of methodology %v has no meter; let one feed it, or name it under inputs", a.Symbol, of(unit), p.Methodology)
 			}
 			if _, ok := p.Units[unit].Parameters[a.Symbol]; !a.Monitored && !ok {
 				return fmt.Errorf("parameter %s%s of methodology %v is missing; give it with value, unit (%s) and source", a.Symbol, of(unit), p.Methodology, a.Unit)
@@ -288,14 +330,42 @@ func of(unit string) string {
 	return " of unit " + unit
 }
 
-// unitNames returns the units i whose energy is claimed, in the order of the meters.
+// feed is a parameter of a unit i, or of the project or any unit when unit is "".
+type feed struct{ symbol, unit string }
+
+// fed returns what meters and inputs feed.
+func (p *Project) fed() map[feed]bool {
+	out := make(map[feed]bool)
+	add := func(role, symbol, unit string) {
+		if role == RoleCounts {
+			out[feed{symbol, unit}], out[feed{symbol, ""}] = true, true
+		}
+	}
+	for i := range p.Meters {
+		add(p.Meters[i].Role, p.Meters[i].Parameter, p.Meters[i].UnitName())
+	}
+	for i := range p.Inputs {
+		add(p.Inputs[i].Role, p.Inputs[i].Parameter, p.Inputs[i].Unit)
+	}
+	return out
+}
+
+// unitNames returns the units i whose energy or amounts are claimed, in the order
+// of meters and inputs.
 func (p *Project) unitNames(m *Methodology) []string {
 	var out []string
-	for i := range p.Meters {
-		k := &p.Meters[i]
-		if k.Role == RoleCounts && m.parameter(k.Parameter).Per == PerUnit && !slices.Contains(out, k.UnitName()) {
-			out = append(out, k.UnitName())
+	seen := make(map[string]bool)
+	add := func(role, symbol, unit string) {
+		if a := m.parameter(symbol); role == RoleCounts && a != nil && a.Per == PerUnit && !seen[unit] {
+			seen[unit] = true
+			out = append(out, unit)
 		}
+	}
+	for i := range p.Meters {
+		add(p.Meters[i].Role, p.Meters[i].Parameter, p.Meters[i].UnitName())
+	}
+	for i := range p.Inputs {
+		add(p.Inputs[i].Role, p.Inputs[i].Parameter, p.Inputs[i].Unit)
 	}
 	return out
 }

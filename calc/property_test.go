@@ -115,14 +115,19 @@ func TestOrderOfArrivalMakesNoDifference(t *testing.T) {
 		c := NewCurve(spec, z)
 		stored := map[int64]Sample{} // the first of each instant, as the series store keeps it
 		var again *Date
+		var newest Date // of the late ones
 		for i, s := range arrivals {
 			if _, ok := stored[s.At]; !ok {
 				stored[s.At] = s
 			}
 			switch err := c.Add(s); {
 			case errors.Is(err, ErrLate):
-				if d := ClosingDay(s.At, z); again == nil || d.Before(*again) {
+				d := ClosingDay(s.At, z)
+				if again == nil || d.Before(*again) {
 					again = &d
+				}
+				if newest.Before(d) {
+					newest = d
 				}
 			case err != nil && !errors.Is(err, ErrConflict):
 				t.Fatal(err)
@@ -137,7 +142,7 @@ func TestOrderOfArrivalMakesNoDifference(t *testing.T) {
 				}
 				slices.SortFunc(list, func(a, b Sample) int { return cmp.Compare(a.At, b.At) })
 				for i, s := range list {
-					if i > 0 && ClosingDay(list[i-1].At, z) != ClosingDay(s.At, z) && c.Rejoin(tail) {
+					if i > 0 && ClosingDay(list[i-1].At, z) != ClosingDay(s.At, z) && c.Rejoin(tail, newest) {
 						rejoined++
 						break
 					}
@@ -145,7 +150,7 @@ func TestOrderOfArrivalMakesNoDifference(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				again = nil
+				again, newest = nil, Date{}
 			}
 			if r.IntN(5) == 0 {
 				c = restore(t, c, z)

@@ -1,12 +1,8 @@
 package calc
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"math/big"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -22,20 +18,48 @@ type Report struct {
 	Period       Span                         `json:"period"`
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal              `json:"claimable_kWh"`
-	Months       map[string]decimal.Decimal   `json:"months"`     // measured kWh by local month of the period, from the first to the last reading
-	Vintages     map[string]map[string]string `json:"vintages"`   // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
-	Meters       map[string]MeterReport       `json:"meters"`     // by Meter.Key, check meters included
-	Deductions   []Deduction                  `json:"deductions"` // all that lies between measured and claimable; never nil
+	Months       map[string]decimal.Decimal   `json:"months"`          // measured kWh by local month of the period, from the first to the last reading
+	Vintages     map[string]map[string]string `json:"vintages"`        // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
+	ER           string                       `json:"ER_tCO2"`         // sum of the whole tonnes of the vintages
+	Meters       map[string]MeterReport       `json:"meters"`          // by Meter.Key, check meters included
+	Units        map[string]map[string]string `json:"units,omitempty"` // by unit i: what is claimable of each of its monitored parameters in the period (EG_MWh)
+	Deductions   []Deduction                  `json:"deductions"`      // all that lies between measured and claimable; never nil
+	Inputs       []InputReport                `json:"inputs,omitempty"`
+	Comparisons  []Comparison                 `json:"comparisons,omitempty"`
+	Splits       map[string]SplitReport       `json:"split,omitempty"`    // by vintage, when the project has an allocation
+	Forecast     *Forecast                    `json:"forecast,omitempty"` // when the project has estimates
 }
 
 // MeterReport holds the figures of one meter.
 type MeterReport struct {
 	Role         string                     `json:"role,omitempty"` // RoleCheck: not in any total
+	Kind         string                     `json:"kind,omitempty"` // "calculated" when it is integrated from a power
 	MeasuredKWh  decimal.Decimal            `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal            `json:"claimable_kWh"`
 	Days         map[string]decimal.Decimal `json:"days"`  // measured kWh by local day from the first to the last reading
 	First        *Standing                  `json:"first"` // in force where the period begins; nil when nothing was read by its end
 	Last         *Standing                  `json:"last"`  // in force where it ends, or now
+	Readings     int                        `json:"readings,omitempty"`
+	Imported     int                        `json:"imported,omitempty"`     // of them, how many an operator brought in
+	Completeness *Completeness              `json:"completeness,omitempty"` // when the project says how often it is read
+	Events       []MeterEvent               `json:"events,omitempty"`       // what takes nothing away but a verifier will ask about
+}
+
+// Completeness says how many readings came of those expected, percent with two
+// decimals, cut off. More than expected is 100.
+type Completeness struct {
+	Percent string            `json:"percent"` // of the period, from its first day to the newest reading
+	Short   map[string]string `json:"short"`   // days below 95 %, with their percent
+}
+
+// MeterEvent is an event of a counter that holds nothing back.
+type MeterEvent struct {
+	Cause string          `json:"cause"`
+	Rule  string          `json:"rule"`
+	From  int64           `json:"from"` // ms UTC
+	To    int64           `json:"to"`
+	KWh   decimal.Decimal `json:"kWh"` // measured across it; in the total already
+	Note  string          `json:"note"`
 }
 
 // Standing is a reading as a report shows it.
@@ -44,8 +68,20 @@ type Standing struct {
 	KWh decimal.Decimal `json:"kWh"`
 }
 
+// Forecast sets what the period comes to, at the pace so far, beside the design
+// document. It is a forecast: nothing of it can be claimed.
+type Forecast struct {
+	Note       string `json:"note"`
+	Days       int    `json:"days"`          // from the start of the period to the newest reading
+	PeriodDays int    `json:"period_days"`   // of the whole period
+	SoFar      string `json:"so_far_tCO2"`   // RE − PE, not rounded
+	Expected   string `json:"expected_tCO2"` // at the same pace to the end, 3 decimals
+	Estimate   string `json:"estimate_tCO2"` // of the design document for these days of these years, 3 decimals
+}
+
 // Deduction is one line of what lies between measured and claimable. Lines of 0
-// kWh hold nothing back: they tell of energy that was not measured.
+// kWh hold nothing back: they tell of energy that was not measured. A line below
+// 0 adds to what counts against the project.
 type Deduction struct {
 	Meter string          `json:"meter"`
 	Cause string          `json:"cause"`
@@ -63,6 +99,16 @@ type Deduction struct {
 // order of the file. curve returns the curve of a register, nil when nothing is
 // known of it. Where nothing was read nothing is claimed: that is no error.
 func (p *Project) Report(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
+	return p.report(m, period, curve, true)
+}
+
+// Totals is Report without what it says of each day and each event: what a page
+// that is asked every second can pay for.
+func (p *Project) Totals(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
+	return p.report(m, period, curve, false)
+}
+
+func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*Report, error) {
 	if period < 0 || period >= len(p.Periods) {
 		return nil, fmt.Errorf("project %s has no period %d", p.Reference, period)
 	}
@@ -73,6 +119,9 @@ func (p *Project) Report(m *Methodology, period int, curve func(key string) *Cur
 	if err := p.Fits(m); err != nil {
 		return nil, err
 	}
+	if err := p.CheckDecided(m); err != nil {
+		return nil, err
+	}
 	f, err := m.compile()
 	if err != nil {
 		return nil, err
@@ -80,9 +129,9 @@ func (p *Project) Report(m *Methodology, period int, curve func(key string) *Cur
 	r := &Report{
 		Project: p.Reference, Zone: p.Zone, Methodology: p.Methodology.String(), Rules: RulesVersion, Period: p.Periods[period],
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
-		Meters: make(map[string]MeterReport), Deductions: []Deduction{},
+		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := builder{project: p, methodology: m, formulas: f, zone: zone, report: r}
+	b := builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat)}
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
@@ -92,16 +141,22 @@ func (p *Project) Report(m *Methodology, period int, curve func(key string) *Cur
 		b.meter(&p.Meters[i], c)
 	}
 	for _, month := range r.Period.Months() {
-		if !b.reached(month) {
-			continue
+		if b.reached(month) {
+			r.Months[month.Start.String()[:len("2020-05")]] = b.measured(month)
 		}
-		r.Months[month.Start.String()[:len("2020-05")]] = b.measured(month)
 	}
+	b.inputsOf()
+	er := new(big.Int)
 	for _, v := range r.Period.Vintages() {
-		if err := b.vintage(v); err != nil {
+		n, err := b.vintage(v)
+		if err != nil {
 			return nil, fmt.Errorf("project %s, vintage %d: %w", p.Reference, v.Start.Year, err)
 		}
+		b.split(v.Start.Year, n)
+		er.Add(er, n)
 	}
+	r.ER = er.String()
+	b.finish()
 	return r, nil
 }
 
@@ -112,31 +167,57 @@ type builder struct {
 	formulas    *formulas
 	zone        *time.Location
 	report      *Report
-	curves      []*Curve // beside Project.Meters
+	whole       bool              // days and events too
+	curves      []*Curve          // beside Project.Meters
+	lines       [][]Deduction     // beside Project.Meters
+	units       map[string]int    // place among the units of the inputs
+	total       *big.Rat          // ER of the vintages before rounding
+	claimed     map[feed]*big.Rat // what is claimable in the period
 }
 
-// meter adds the figures of one meter.
+// meter adds what one meter measured.
 func (b *builder) meter(m *Meter, c *Curve) {
 	period := b.report.Period
-	measured := c.Energy(period.Start, period.End.Next())
-	var held decimal.Decimal
-	lines := b.lines(m, c)
-	for i := range lines {
-		held = held.Add(lines[i].KWh)
-	}
-	r := MeterReport{
-		Role: m.Role, MeasuredKWh: measured, ClaimableKWh: measured.Sub(held), Days: b.days(c),
+	r := MeterReport{Role: m.Role, MeasuredKWh: c.Energy(period.Start, period.End.Next())}
+	r.ClaimableKWh = r.MeasuredKWh
+	if m.Calculated() {
+		r.Kind = "calculated"
 	}
 	if c.First().At != 0 && !period.End.Before(ClosingDay(c.First().At, b.zone)) {
 		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
 	}
-	b.report.Meters[m.Key] = r
-	if m.Role != RoleCounts {
-		return
+	if b.whole {
+		r.Days = b.days(c)
+		b.completeness(m, c, &r)
+		r.Events = b.events(c)
 	}
-	b.report.MeasuredKWh = b.report.MeasuredKWh.Add(r.MeasuredKWh)
-	b.report.ClaimableKWh = b.report.ClaimableKWh.Add(r.ClaimableKWh)
-	b.report.Deductions = append(b.report.Deductions, lines...)
+	b.report.Meters[m.Key] = r
+	b.lines = append(b.lines, b.deductions(m, c))
+}
+
+// finish fills in what follows from deductions and vintages.
+func (b *builder) finish() {
+	for i := range b.project.Meters {
+		m := &b.project.Meters[i]
+		r := b.report.Meters[m.Key]
+		for k := range b.lines[i] {
+			r.ClaimableKWh = r.ClaimableKWh.Sub(b.lines[i][k].KWh)
+		}
+		b.report.Meters[m.Key] = r
+		if m.Role == RoleCounts {
+			b.report.MeasuredKWh = b.report.MeasuredKWh.Add(r.MeasuredKWh)
+			b.report.ClaimableKWh = b.report.ClaimableKWh.Add(r.ClaimableKWh)
+			b.report.Deductions = append(b.report.Deductions, b.lines[i]...)
+		}
+	}
+	for f, v := range b.claimed {
+		if b.report.Units[f.unit] == nil {
+			b.report.Units[f.unit] = make(map[string]string)
+		}
+		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v)
+	}
+	b.compare()
+	b.forecast()
 }
 
 func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
@@ -155,33 +236,53 @@ func (b *builder) days(c *Curve) map[string]decimal.Decimal {
 	if last := ClosingDay(c.Last().At, b.zone); last.Before(end) {
 		end = last
 	}
-	from := c.InForce(d)
+	from := c.Total(d)
 	for ; !end.Before(d); d = d.Next() {
-		to := c.InForce(d.Next())
-		out[d.String()] = to.KWh.Sub(from.KWh)
+		to := c.Total(d.Next())
+		out[d.String()] = to.Sub(from)
 		from = to
 	}
 	return out
 }
 
-// lines returns the deductions of a meter, in the order of their time.
-func (b *builder) lines(m *Meter, c *Curve) []Deduction {
-	var out []Deduction
-	spec := c.Spec()
-	c.Events(b.report.Period, func(day Date, e *Event) {
-		if e.Cause != CauseDip {
-			out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e.Cause), From: e.From, To: e.To,
-				KWh: e.Held, TCO2: "0", Note: e.note(&spec), year: day.Year})
-		}
+// completeness counts readings, and compares them with how many were to come.
+func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
+	byDay := make(map[Date]int)
+	last := Date{}
+	c.Days(b.report.Period, func(k *Closing) {
+		r.Readings += k.Readings
+		r.Imported += k.Imported
+		byDay[k.Day], last = k.Readings, k.Day
 	})
-	if f := c.Pending(b.report.Period.End); f != nil {
-		stands := c.InForce(b.report.Period.End.Next())
-		out = append(out, Deduction{Meter: m.Key, Cause: CauseFall, Rule: ruleOf(CauseFall), From: stands.At, To: f.Last.At,
-			TCO2: "0", Note: f.note(stands), year: b.report.Period.End.Year})
+	every := m.Every.Milliseconds()
+	if every <= 0 || last == (Date{}) {
+		return
 	}
-	slices.SortStableFunc(out, func(x, y Deduction) int { return cmp.Or(cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To)) })
-	return out
+	q := &Completeness{Short: make(map[string]string)}
+	var came, expected int64
+	for d := b.report.Period.Start; !last.Before(d); d = d.Next() {
+		end := d.Next().startMs(b.zone)
+		if d == last {
+			end = c.last().Newest.At
+		}
+		want := (end - d.startMs(b.zone)) / every
+		if want <= 0 {
+			continue
+		}
+		got := min(int64(byDay[d]), want)
+		came, expected = came+got, expected+want
+		if got*100 < want*95 {
+			q.Short[d.String()] = percent(got, want)
+		}
+	}
+	if expected > 0 {
+		q.Percent = percent(came, expected)
+		r.Completeness = q
+	}
 }
+
+// percent returns a of b in percent with two decimals, cut off.
+func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed(2) }
 
 // reached reports whether a span holds a day from the first to the newest reading
 // of a counting meter. In any other nothing was measured, not even 0.
@@ -204,134 +305,4 @@ func (b *builder) measured(s Span) decimal.Decimal {
 		}
 	}
 	return sum
-}
-
-// vintage computes RE, PE and ER of one calendar year, and what each deduction
-// in it comes to.
-func (b *builder) vintage(s Span) error {
-	in := b.inputs()
-	energy := make(map[string]*big.Rat)
-	for i := range b.project.Meters {
-		m := &b.project.Meters[i]
-		if m.Role != RoleCounts {
-			continue
-		}
-		e := b.claimable(i, s)
-		v := b.value(in, m)
-		v.Add(v, e)
-		sum := energy[m.Parameter]
-		if sum == nil {
-			sum = new(big.Rat)
-			energy[m.Parameter] = sum
-		}
-		sum.Add(sum, e)
-	}
-	out, err := b.formulas.eval(in)
-	if err != nil {
-		return err
-	}
-	v := map[string]string{"RE_tCO2": numberText(out.re), "PE_tCO2": numberText(out.pe), "ER_tCO2": floor(out.er).String()}
-	for symbol, e := range energy {
-		v[symbol+"_"+b.methodology.parameter(symbol).Unit] = numberText(e)
-	}
-	b.report.Vintages[strconv.Itoa(s.Start.Year)] = v
-	return b.weigh(s.Start.Year, in, out.er)
-}
-
-// inputs returns the numbers fixed ex ante, and 0 for those that are monitored.
-// Each monitored number is its own, to be added to.
-func (b *builder) inputs() *inputs {
-	in := &inputs{project: make(map[string]*big.Rat)}
-	for symbol, v := range b.project.Parameters {
-		in.project[symbol] = v.Value.Rat()
-	}
-	for _, name := range b.project.unitNames(b.methodology) {
-		u := unitInputs{name, maps.Clone(in.project)}
-		for symbol, v := range b.project.Units[name].Parameters {
-			u.values[symbol] = v.Value.Rat()
-		}
-		in.units = append(in.units, u)
-	}
-	for i := range b.methodology.Parameters {
-		if a := &b.methodology.Parameters[i]; a.Monitored {
-			in.project[a.Symbol] = new(big.Rat)
-			for k := range in.units {
-				in.units[k].values[a.Symbol] = new(big.Rat)
-			}
-		}
-	}
-	return in
-}
-
-// value returns the number that a meter feeds.
-func (b *builder) value(in *inputs, m *Meter) *big.Rat {
-	if b.methodology.parameter(m.Parameter).Per == PerProject {
-		return in.project[m.Parameter]
-	}
-	i := slices.IndexFunc(in.units, func(u unitInputs) bool { return u.name == m.UnitName() })
-	return in.units[i].values[m.Parameter]
-}
-
-// claimable returns what can be claimed of a meter in a span, in the unit of
-// the parameter that it feeds.
-func (b *builder) claimable(meter int, s Span) *big.Rat {
-	m := &b.project.Meters[meter]
-	kWh := b.curves[meter].Energy(s.Start, s.End.Next())
-	for i := range b.report.Deductions {
-		if d := &b.report.Deductions[i]; d.Meter == m.Key && d.year == s.Start.Year {
-			kWh = kWh.Sub(d.KWh)
-		}
-	}
-	return b.convert(m, kWh)
-}
-
-func (b *builder) convert(m *Meter, kWh decimal.Decimal) *big.Rat {
-	factor, _ := energyFactor(b.methodology.parameter(m.Parameter).Unit) // Fits has seen to it
-	return factor.Mul(factor, kWh.Rat())
-}
-
-// weigh fills in by how much ER would be higher with what a deduction holds back.
-func (b *builder) weigh(year int, in *inputs, er *big.Rat) error {
-	for i := range b.report.Deductions {
-		d := &b.report.Deductions[i]
-		if d.year != year || d.KWh.IsZero() {
-			continue
-		}
-		m := &b.project.Meters[slices.IndexFunc(b.project.Meters, func(m Meter) bool { return m.Key == d.Meter })]
-		v := b.value(in, m)
-		was := new(big.Rat).Set(v)
-		v.Add(v, b.convert(m, d.KWh))
-		with, err := b.formulas.eval(in)
-		v.Set(was)
-		if err != nil {
-			return err
-		}
-		d.TCO2 = numberText(new(big.Rat).Sub(with.er, er))
-	}
-	return nil
-}
-
-func ruleOf(cause string) string {
-	switch cause {
-	case CauseUnit:
-		return "counter rule 2"
-	case CauseJump:
-		return "counter rule 7"
-	}
-	return "counter rule 8"
-}
-
-// note says in a line what happened.
-func (e *Event) note(spec *Register) string {
-	switch e.Cause {
-	case CauseUnit:
-		return fmt.Sprintf("unit %q is none of Wh, kWh, MWh, GWh: what is in it is no reading (samples: %d)", e.Detail, e.Count)
-	case CauseRecovered:
-		return fmt.Sprintf("fell below %s kWh and counted on to %s kWh as fast as it may: if it was exchanged or restarted, more was made than is measured", e.Before, e.After)
-	}
-	return fmt.Sprintf("rose by %s kWh, more than %s kW makes in %v", e.After.Sub(e.Before), spec.RatedKW, time.Duration(e.To-e.From)*time.Millisecond)
-}
-
-func (f *Fall) note(stands Reading) string {
-	return fmt.Sprintf("fell from %s to %s kWh and is at %s kWh now: undecided; what it counted since, %s kWh, is not measured", stands.KWh, f.From.KWh, f.Last.KWh, f.Last.KWh.Sub(f.Low))
 }

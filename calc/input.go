@@ -1,0 +1,227 @@
+package calc
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strconv"
+
+	"github.com/shopspring/decimal"
+)
+
+// InputDecl says that a monitored parameter, or a comparison with one, comes as
+// dated inputs: an invoice total, a weighbridge list, a survey.
+type InputDecl struct {
+	Parameter string `yaml:"parameter"` // symbol of the methodology
+	Unit      string `yaml:"unit"`      // unit i it belongs to; left out for a parameter of the whole project
+	Option    string `yaml:"option"`    // monitoring option A, B or C
+	Role      string `yaml:"role"`      // RoleCounts or RoleCheck: an invoice beside a meter
+	Title     string `yaml:"title"`
+}
+
+// Input is an amount that no meter gave, as a person has put it into the book.
+type Input struct {
+	ID        string          `json:"id"`        // a later one of the same id takes its place
+	Parameter string          `json:"parameter"` // symbol
+	UnitName  string          `json:"unit_i,omitempty"`
+	From      Date            `json:"from"`
+	To        Date            `json:"to"` // last day it is about
+	Value     decimal.Decimal `json:"value"`
+	Unit      string          `json:"unit"`     // must be the methodology's
+	Document  string          `json:"document"` // what shows it: invoice number, list, report
+	Evidence  string          `json:"evidence"` // SHA-256 of the document, 64 hexadecimal digits
+	Who       string          `json:"who"`
+	Why       string          `json:"why,omitempty"`
+}
+
+func (x *Input) validate() error {
+	switch {
+	case !namePattern.MatchString(x.ID):
+		return fmt.Errorf("input %q: its id must be 1 to 64 letters, digits, '.', '_' and '-'", x.ID)
+	case x.Who == "":
+		return fmt.Errorf("input %s: say who puts it in", x.ID)
+	case x.Document == "":
+		return fmt.Errorf("input %s: name the document that shows it", x.ID)
+	case !hashPattern.MatchString(x.Evidence):
+		return fmt.Errorf("input %s: evidence %q: want the SHA-256 of the document, 64 hexadecimal digits, as sha256sum prints it", x.ID, x.Evidence)
+	case !(Number{x.Value}).sane() || x.Value.IsNegative():
+		return fmt.Errorf("input %s: value %s: want 0 or more, at most 30 digits", x.ID, x.Value)
+	}
+	if err := (Span{x.From, x.To}).Validate(); err != nil {
+		return fmt.Errorf("input %s: %w", x.ID, err)
+	}
+	return nil
+}
+
+// decl returns what the project says of the parameter and unit of an input.
+func (p *Project) decl(x *Input) *InputDecl {
+	for i := range p.Inputs {
+		if d := &p.Inputs[i]; d.Parameter == x.Parameter && d.Unit == x.UnitName {
+			return d
+		}
+	}
+	return nil
+}
+
+// CheckDecided reports a ruling, input or split that does not fit the project.
+func (p *Project) CheckDecided(m *Methodology) error {
+	for i := range p.Decided.Rulings {
+		r := &p.Decided.Rulings[i]
+		if err := r.validate(); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(p.Meters, func(k Meter) bool { return k.Key == r.Meter }) {
+			return fmt.Errorf("ruling on meter %q: project %s has none of that key", r.Meter, p.Reference)
+		}
+	}
+	for i := range p.Decided.Inputs {
+		x := &p.Decided.Inputs[i]
+		if err := x.validate(); err != nil {
+			return err
+		}
+		d, a := p.decl(x), m.parameter(x.Parameter)
+		switch {
+		case d == nil || a == nil:
+			return fmt.Errorf("input %s: the project expects none for parameter %s%s; name it under inputs of its file", x.ID, x.Parameter, of(x.UnitName))
+		case !sameUnit(a.Unit, x.Unit):
+			return fmt.Errorf("input %s is given in %s, methodology %v wants %s; convert it, nothing is converted silently", x.ID, x.Unit, p.Methodology, a.Unit)
+		}
+		for k := range i {
+			if y := &p.Decided.Inputs[k]; p.decl(y) == d && !x.To.Before(y.From) && !y.To.Before(x.From) && x.Document == y.Document {
+				return fmt.Errorf("inputs %s and %s are of one document and share days: %s would count twice", y.ID, x.ID, x.Document)
+			}
+		}
+	}
+	for i := range p.Decided.Splits {
+		if err := p.Decided.Splits[i].validate(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkInputs reports declarations of inputs that do not hold.
+func (p *Project) checkInputs() error {
+	seen := make(map[string]bool)
+	for i := range p.Inputs {
+		d := &p.Inputs[i]
+		key := d.Parameter + of(d.Unit)
+		switch {
+		case d.Parameter == "":
+			return fmt.Errorf("input %d: parameter: name the symbol of the methodology", i+1)
+		case d.Option != "A" && d.Option != "B" && d.Option != "C":
+			return fmt.Errorf("input of %s: option %q: want A, B or C, as the methodology offers it", key, d.Option)
+		case d.Role != RoleCounts && d.Role != RoleCheck:
+			return fmt.Errorf("input of %s: role %q: leave it out, or write %q for one that is only compared", key, d.Role, RoleCheck)
+		case seen[key]:
+			return fmt.Errorf("input of %s stands twice", key)
+		case d.Role == RoleCounts && p.metered(d.Parameter, d.Unit):
+			return fmt.Errorf("input of %s: a meter feeds it too, its amount would count twice; give one of them role %s", key, RoleCheck)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// InputReport is a dated input as a report shows it.
+type InputReport struct {
+	Input
+	Option string `json:"option"`
+	Role   string `json:"role,omitempty"` // RoleCheck: compared, in no total
+	Counts string `json:"counts"`         // vintage it counts in; "" with the reason in Note
+	Note   string `json:"note,omitempty"`
+}
+
+// inputsOf lists the inputs that touch the period. One that is not wholly inside
+// a vintage of it counts nowhere: nothing is split by days.
+func (b *builder) inputsOf() {
+	for i := range b.project.Decided.Inputs {
+		x := b.project.Decided.Inputs[i]
+		period := b.report.Period
+		if x.To.Before(period.Start) || period.End.Before(x.From) {
+			continue
+		}
+		r := InputReport{Input: x, Counts: strconv.Itoa(x.From.Year)}
+		if d := b.project.decl(&x); d != nil {
+			r.Option, r.Role = d.Option, d.Role
+		}
+		if !period.Contains(x.From) || !period.Contains(x.To) || x.From.Year != x.To.Year {
+			r.Counts, r.Note = "", "it reaches over an end of the period or of the year; nothing is split by days: put in the parts, each with its document"
+		}
+		b.report.Inputs = append(b.report.Inputs, r)
+	}
+	slices.SortFunc(b.report.Inputs, func(x, y InputReport) int { return cmp.Or(x.From.Compare(y.From), cmp.Compare(x.ID, y.ID)) })
+}
+
+// addInputs adds the inputs of a vintage to what is measured.
+func (b *builder) addInputs(s Span, in *inputs, amounts map[string]*big.Rat) {
+	for i := range b.report.Inputs {
+		x := &b.report.Inputs[i]
+		if x.Role != RoleCounts || x.Counts != strconv.Itoa(s.Start.Year) {
+			continue
+		}
+		v := b.valueOf(in, x.Parameter, x.UnitName)
+		v.Add(v, x.Value.Rat())
+		if amounts[x.Parameter] == nil {
+			amounts[x.Parameter] = new(big.Rat)
+		}
+		amounts[x.Parameter].Add(amounts[x.Parameter], x.Value.Rat())
+	}
+}
+
+// Comparison sets a check meter or invoices beside what is counted. What is
+// counted is used, always.
+type Comparison struct {
+	With      string          `json:"with"` // check meter, or "inputs"
+	Parameter string          `json:"parameter"`
+	UnitName  string          `json:"unit_i,omitempty"`
+	Unit      string          `json:"unit"`
+	Counted   decimal.Decimal `json:"counted"`
+	Compared  decimal.Decimal `json:"compared"`
+	Percent   string          `json:"percent"` // (counted − compared) ÷ compared, 2 decimals; "" without a value to compare
+	Flag      bool            `json:"flag"`    // more than 3 % apart: a verifier will ask
+}
+
+func (b *builder) compare() {
+	meters := b.project.Meters
+	for i := range meters {
+		m := &meters[i]
+		if m.Role == RoleCheck && m.Parameter != "" && b.report.Meters[m.Key].First != nil {
+			b.comparison(m.Key, m.Parameter, m.Unit, "kWh", b.report.Meters[m.Key].MeasuredKWh)
+		}
+	}
+	sums := make(map[string]decimal.Decimal)
+	for i := range b.report.Inputs {
+		if x := &b.report.Inputs[i]; x.Role == RoleCheck && x.Counts != "" {
+			factor, err := energyFactor(x.Unit)
+			if err != nil {
+				continue
+			}
+			kWh := new(big.Rat).Quo(x.Value.Rat(), factor)
+			d, _ := decimal.NewFromString(kWh.FloatString(displayDecimals))
+			key := x.Parameter + "\x00" + x.UnitName
+			sums[key] = sums[key].Add(d)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(sums)) {
+		symbol, unit, _ := cut0(key)
+		b.comparison("inputs", symbol, unit, "kWh", sums[key])
+	}
+}
+
+func (b *builder) comparison(with, symbol, unit, in string, compared decimal.Decimal) {
+	c := Comparison{With: with, Parameter: symbol, UnitName: unit, Unit: in, Compared: compared}
+	for i := range b.project.Meters {
+		if m := &b.project.Meters[i]; m.Role == RoleCounts && m.Parameter == symbol && (unit == "" || m.UnitName() == unit) {
+			c.Counted = c.Counted.Add(b.report.Meters[m.Key].MeasuredKWh)
+		}
+	}
+	if !compared.IsZero() {
+		r := new(big.Rat).Quo(c.Counted.Sub(compared).Rat(), compared.Rat())
+		c.Percent = r.Mul(r, big.NewRat(100, 1)).FloatString(2)
+		c.Flag = r.Abs(r).Cmp(big.NewRat(3, 1)) > 0
+	}
+	b.report.Comparisons = append(b.report.Comparisons, c)
+}

@@ -1,0 +1,259 @@
+package calc
+
+import (
+	"maps"
+	"math/big"
+	"strconv"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// vintage computes RE, PE and ER of one calendar year and what each deduction in
+// it comes to, and returns the whole tonnes.
+func (b *builder) vintage(s Span) (*big.Int, error) {
+	in, amounts := b.inputs(), make(map[string]*big.Rat)
+	for i := range b.project.Meters {
+		if m := &b.project.Meters[i]; m.Role == RoleCounts {
+			v := b.valueOf(in, m.Parameter, m.UnitName())
+			v.Add(v, b.convert(m, b.curves[i].Energy(s.Start, s.End.Next())))
+		}
+	}
+	b.addInputs(s, in, amounts)
+	if err := b.against(s, in); err != nil {
+		return nil, err
+	}
+	for i := range b.project.Meters {
+		m := &b.project.Meters[i]
+		if m.Role != RoleCounts {
+			continue
+		}
+		e := b.curves[i].Energy(s.Start, s.End.Next())
+		var held decimal.Decimal
+		for k := range b.lines[i] {
+			if d := &b.lines[i][k]; d.year == s.Start.Year {
+				held = held.Add(d.KWh)
+			}
+		}
+		if !held.IsZero() {
+			v := b.valueOf(in, m.Parameter, m.UnitName())
+			v.Sub(v, b.convert(m, held))
+		}
+		claim := b.convert(m, e.Sub(held))
+		if amounts[m.Parameter] == nil {
+			amounts[m.Parameter] = new(big.Rat)
+		}
+		amounts[m.Parameter].Add(amounts[m.Parameter], claim)
+	}
+	out, err := b.formulas.eval(in)
+	if err != nil {
+		return nil, err
+	}
+	er := floor(out.er)
+	v := map[string]string{"RE_tCO2": numberText(out.re), "PE_tCO2": numberText(out.pe), "ER_tCO2": er.String()}
+	for symbol, e := range amounts {
+		v[symbol+"_"+b.methodology.parameter(symbol).Unit] = numberText(e)
+	}
+	b.report.Vintages[strconv.Itoa(s.Start.Year)] = v
+	b.total.Add(b.total, out.er)
+	b.claim(in)
+	return er, b.weigh(s.Start.Year, in, out.er)
+}
+
+// claim adds what is claimable of each unit i in a vintage to that of the period.
+func (b *builder) claim(in *inputs) {
+	if b.claimed == nil {
+		b.claimed = make(map[feed]*big.Rat)
+	}
+	for f := range b.project.fed() {
+		a := b.methodology.parameter(f.symbol)
+		if f.unit == "" || a.Per != PerUnit {
+			continue
+		}
+		if b.claimed[f] == nil {
+			b.claimed[f] = new(big.Rat)
+		}
+		b.claimed[f].Add(b.claimed[f], b.valueOf(in, f.symbol, f.unit))
+	}
+}
+
+// inputs returns the numbers fixed ex ante, and 0 for those that are monitored.
+// Each monitored number is its own, to be added to.
+func (b *builder) inputs() *inputs {
+	in := &inputs{project: make(map[string]*big.Rat)}
+	for symbol, v := range b.project.Parameters {
+		in.project[symbol] = v.Value.Rat()
+	}
+	for i, name := range b.project.unitNames(b.methodology) {
+		u := unitInputs{name, maps.Clone(in.project)}
+		for symbol, v := range b.project.Units[name].Parameters {
+			u.values[symbol] = v.Value.Rat()
+		}
+		in.units = append(in.units, u)
+		b.units[name] = i
+	}
+	for i := range b.methodology.Parameters {
+		if a := &b.methodology.Parameters[i]; a.Monitored {
+			in.project[a.Symbol] = new(big.Rat)
+			for k := range in.units {
+				in.units[k].values[a.Symbol] = new(big.Rat)
+			}
+		}
+	}
+	return in
+}
+
+// valueOf returns the number of a monitored parameter, of a unit i where it has one for each.
+func (b *builder) valueOf(in *inputs, symbol, unit string) *big.Rat {
+	if b.methodology.parameter(symbol).Per == PerProject {
+		return in.project[symbol]
+	}
+	return in.units[b.units[unit]].values[symbol]
+}
+
+func (b *builder) convert(m *Meter, kWh decimal.Decimal) *big.Rat {
+	factor, _ := energyFactor(b.methodology.parameter(m.Parameter).Unit) // Fits has seen to it
+	return factor.Mul(factor, kWh.Rat())
+}
+
+// against turns every line of a vintage against the project: what raises ER is
+// taken low, what lowers it is taken high. Which of the two a meter does is seen
+// by giving the formulas one kWh more of it than was measured.
+func (b *builder) against(s Span, in *inputs) error {
+	var base *big.Rat
+	for i := range b.project.Meters {
+		m := &b.project.Meters[i]
+		b.lines[i] = append(b.lines[i], b.uncalibrated(m, b.curves[i], s)...)
+		if m.Role != RoleCounts || !has(b.lines[i], s.Start.Year) {
+			continue
+		}
+		if base == nil {
+			out, err := b.formulas.eval(in)
+			if err != nil {
+				return err
+			}
+			base = out.er
+		}
+		more, err := b.with(in, m, decimal.New(1, 0))
+		if err != nil {
+			return err
+		}
+		if more.Cmp(base) >= 0 {
+			continue
+		}
+		for k := range b.lines[i] {
+			if d := &b.lines[i][k]; d.year == s.Start.Year {
+				b.turn(d, b.curves[i])
+			}
+		}
+	}
+	return nil
+}
+
+func has(lines []Deduction, year int) bool {
+	for i := range lines {
+		if lines[i].year == year {
+			return true
+		}
+	}
+	return false
+}
+
+// with returns ER with so much more of a meter.
+func (b *builder) with(in *inputs, m *Meter, kWh decimal.Decimal) (*big.Rat, error) {
+	v := b.valueOf(in, m.Parameter, m.UnitName())
+	was := new(big.Rat).Set(v)
+	v.Add(v, b.convert(m, kWh))
+	out, err := b.formulas.eval(in)
+	v.Set(was)
+	return out.er, err
+}
+
+// turn makes a line one of a meter that counts against the project: nothing of
+// what it shows is held back, and what it did not measure is taken to be all
+// that rated power makes.
+func (b *builder) turn(d *Deduction, c *Curve) {
+	const more = "; more of it means less ER: "
+	switch {
+	case d.Cause == CauseCalibration:
+		d.KWh = d.KWh.Neg()
+		d.Note += more + "the error is added"
+	case d.Cause == CauseJump:
+		d.KWh = decimal.Zero
+		d.Note += more + "nothing is held back"
+	case d.Cause == CauseUnit || d.Cause == CauseOut || d.Cause == CauseExcluded:
+		d.Note += more + "see the line of what is not measured"
+	case c.rated == 0:
+		d.Note += more + "and without rated power nobody can say how much at most: rule on it"
+	default:
+		d.KWh = c.possible(d.To - d.From).kWh().Neg()
+		d.Note += more + "all that rated power makes in this time is added"
+	}
+}
+
+// weigh fills in by how much ER would be higher with what a deduction holds back.
+func (b *builder) weigh(year int, in *inputs, er *big.Rat) error {
+	for i := range b.project.Meters {
+		m := &b.project.Meters[i]
+		if m.Role != RoleCounts {
+			continue
+		}
+		for k := range b.lines[i] {
+			d := &b.lines[i][k]
+			if d.year != year || d.KWh.IsZero() {
+				continue
+			}
+			with, err := b.with(in, m, d.KWh)
+			if err != nil {
+				return err
+			}
+			d.TCO2 = numberText(new(big.Rat).Sub(with, er))
+		}
+	}
+	return nil
+}
+
+// forecast compares the pace so far with the design document.
+func (b *builder) forecast() {
+	if len(b.project.Estimates) == 0 {
+		return
+	}
+	period := b.report.Period
+	last := Date{}
+	for _, c := range b.curves {
+		if at := c.Last().At; at != 0 {
+			if d := ClosingDay(at, b.zone); last.Before(d) {
+				last = d
+			}
+		}
+	}
+	f := &Forecast{Note: "forecast: the pace so far to the end of the period; nothing of it is measured", SoFar: numberText(b.total), PeriodDays: daysOf(period)}
+	if period.End.Before(last) {
+		last = period.End
+	}
+	if !last.Before(period.Start) {
+		f.Days = daysOf(Span{period.Start, last})
+		pace := new(big.Rat).Mul(b.total, big.NewRat(int64(f.PeriodDays), int64(f.Days)))
+		f.Expected = pace.FloatString(3)
+	}
+	sum := new(big.Rat)
+	for _, v := range period.Vintages() {
+		n, ok := b.project.Estimates[v.Start.Year]
+		if !ok {
+			sum = nil
+			break
+		}
+		year := Span{Date{v.Start.Year, time.January, 1}, Date{v.Start.Year, time.December, 31}}
+		sum.Add(sum, new(big.Rat).Mul(n.Rat(), big.NewRat(int64(daysOf(v)), int64(daysOf(year)))))
+	}
+	if sum != nil {
+		f.Estimate = sum.FloatString(3)
+	}
+	b.report.Forecast = f
+}
+
+// daysOf returns how many days a span has.
+func daysOf(s Span) int {
+	utc := func(d Date) time.Time { return time.Date(d.Year, d.Month, d.Day, 0, 0, 0, 0, time.UTC) }
+	return int(utc(s.End).Sub(utc(s.Start)).Hours()/24) + 1
+}
