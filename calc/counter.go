@@ -1,6 +1,10 @@
 package calc
 
-import "github.com/shopspring/decimal"
+import (
+	"encoding/json"
+
+	"github.com/shopspring/decimal"
+)
 
 // Sample is one value of a counter, or of a power, as it was read.
 type Sample struct {
@@ -118,4 +122,11 @@ type Closing struct {
 	Readings int     `json:"readings,omitempty"` // of this day, pending ones included
 	Imported int     `json:"imported,omitempty"` // of them, how many an operator brought in
 	Events   []Event `json:"events,omitempty"`   // of this day: those whose To it closes
+}
+
+// Equal reports whether a register is known to be the same.
+func (r *Register) Equal(o *Register) bool {
+	a, err1 := json.Marshal(r)
+	b, err2 := json.Marshal(o)
+	return err1 == nil && err2 == nil && string(a) == string(b)
 }

@@ -24,7 +24,7 @@ type Curve struct {
 	first Reading
 	next  int   // changes of the spec that are done
 	noted []int // which days have events, ascending
-	dirty Date  // first day changed since TakeDirty; the zero Date for none
+	dirty Date  // first day changed since Clean; the zero Date for none
 }
 
 var (
@@ -178,13 +178,11 @@ func (c *Curve) touch(day Date) {
 	}
 }
 
-// TakeDirty returns the first day whose closing has changed since it was last
-// asked, if any has.
-func (c *Curve) TakeDirty() (Date, bool) {
-	d := c.dirty
-	c.dirty = Date{}
-	return d, d != Date{}
-}
+// Dirty returns the first day whose closing has changed since Clean, if any has.
+func (c *Curve) Dirty() (Date, bool) { return c.dirty, c.dirty != Date{} }
+
+// Clean says that all closings are kept as they are now.
+func (c *Curve) Clean() { c.dirty = Date{} }
 
 // Add takes the next sample. It returns an error that wraps ErrLate or
 // ErrConflict, and then it has changed nothing.

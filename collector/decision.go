@@ -21,6 +21,9 @@ const (
 	decideEdge        = "edge"
 	decideMethodology = "methodology"
 	decideProject     = "project"
+	decideRuling      = "ruling" // on a counter, of a project; Name is "project id"
+	decideInput       = "input"  // a dated input
+	decideSplit       = "split"  // credits of a vintage, in whole tonnes
 )
 
 // decision is the payload of a store.Decision record: who put what in force,
@@ -29,10 +32,10 @@ const (
 type decision struct {
 	Version int    `json:"version"`
 	Kind    string `json:"kind"`
-	Name    string `json:"name"` // file name, or edge id
+	Name    string `json:"name"` // file name, edge id, or project and id of a ruling, input or split
 	Who     string `json:"who"`
 	Why     string `json:"why"`
-	Text    string `json:"text"` // the YAML text, or the edge's public key in base64; "" takes it out of force
+	Text    string `json:"text"` // the YAML text, the edge's public key in base64, or JSON of a ruling, input or split; "" takes it out of force
 }
 
 const decisionVersion = 1
@@ -59,6 +62,7 @@ type rules struct {
 	projects      []*calc.Project              // in the order they came in force
 	names         map[string]string            // file a project came from, by reference
 	texts         map[string]string            // by kind and name, to see what is new
+	serials       serials                      // that devices told
 }
 
 func newRules() *rules {
@@ -88,6 +92,10 @@ func (r *rules) take(rec *store.Record) (*calc.Project, error) {
 }
 
 func (r *rules) apply(d decision) (*calc.Project, error) {
+	switch d.Kind {
+	case decideRuling, decideInput, decideSplit:
+		return r.applyDecided(d)
+	}
 	if d.Text == "" {
 		r.withdraw(d)
 		return nil, nil
@@ -118,9 +126,13 @@ func (r *rules) apply(d decision) (*calc.Project, error) {
 		}
 		// The file may have held another project before.
 		r.projects = slices.DeleteFunc(r.projects, func(q *calc.Project) bool { return q.Reference != p.Reference && r.names[q.Reference] == d.Name })
-		r.put(&p)
 		r.names[p.Reference] = d.Name
 		r.texts[d.key()] = d.Text
+		var err error
+		if p.Decided, err = r.decided(p.Reference); err != nil {
+			return nil, err
+		}
+		r.put(&p)
 		return &p, nil
 	default:
 		return nil, fmt.Errorf("kind %q is unknown", d.Kind)
@@ -186,8 +198,8 @@ func (c *Collector) decide(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.ingest.rules.texts)) {
 		kind, name, _ := strings.Cut(key, " ")
-		if _, ok := trial.texts[key]; ok || kind == decideMethodology {
-			continue
+		if _, ok := trial.texts[key]; ok || kind != decideEdge && kind != decideProject {
+			continue // what people decide one by one stays
 		}
 		if err := add(decision{Kind: kind, Name: name}, "no longer in the configuration"); err != nil {
 			return err

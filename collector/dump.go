@@ -44,8 +44,12 @@ func (c *Collector) Dump(w io.Writer) error {
 			return err
 		}
 		line.Leaf = leaf.String()
-		if r.Kind == store.Decision {
+		switch r.Kind {
+		case store.Decision:
 			line.Kind, line.Body = "decision", json.RawMessage(r.Payload)
+			return e.Encode(line)
+		case store.Import:
+			line.Kind, line.Body = "import", json.RawMessage(r.Payload)
 			return e.Encode(line)
 		}
 		b, err := decodeStored(r)

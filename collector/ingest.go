@@ -65,6 +65,9 @@ func (in *ingest) recover() error {
 			_, err := in.rules.take(r)
 			return err
 		}
+		if r.Kind == store.Import {
+			return nil
+		}
 		payload, err := wire.Payload(wire.BatchType, r.Payload)
 		if err != nil {
 			return fmt.Errorf("record %d: %w", r.Index, err)

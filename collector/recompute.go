@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/shopspring/decimal"
+
 	"kenshin/calc"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
@@ -17,13 +19,23 @@ import (
 // equal to Report to the last digit; that it is, is tested and can be checked at
 // any time with `kenshin-collector totals -recompute`.
 //
-// It holds the project's samples in memory, about 100 bytes each.
+// It reads the book once when readings came in order. Registers with late
+// readings are read again, as many in one pass as samples fit into memoryRows.
 func Recompute(ctx context.Context, book *store.Store, project string, period int) (*calc.Report, error) {
+	r, err := recompute(ctx, book, project, period)
+	if err != nil {
+		return nil, fmt.Errorf("recompute: %w", err)
+	}
+	return r, nil
+}
+
+// memoryRows is how many samples a pass over the book holds in memory, of 40
+// bytes each.
+const memoryRows = 2_500_000
+
+func recompute(ctx context.Context, book *store.Store, project string, period int) (*calc.Report, error) {
 	rules := newRules()
-	err := book.Scan(0, func(r *store.Record) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	err := scan(ctx, book, func(r *store.Record) error {
 		if r.Kind != store.Decision {
 			return nil
 		}
@@ -31,43 +43,113 @@ func Recompute(ctx context.Context, book *store.Store, project string, period in
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("recompute: %w", err)
+		return nil, err
 	}
 	p := rules.project(project)
 	if p == nil {
-		return nil, fmt.Errorf("recompute: project %q: %w", project, ErrUnknown)
+		return nil, fmt.Errorf("project %q: %w", project, ErrUnknown)
 	}
 	zone, err := p.Location()
 	if err != nil {
 		return nil, err
 	}
-	b := bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
-		waiting: make(map[wire.Hash][]waitingReading), samples: make(map[string][]calc.Sample)}
-	for _, spec := range p.Registers() {
-		b.samples[spec.Key] = nil
+	rules.serials = make(serials)
+	curves, counts, again := make(map[string]*calc.Curve), make(map[string]int), make(map[string]bool)
+	for _, spec := range rules.registers(p) {
+		curves[spec.Key] = calc.NewCurve(spec, zone)
 	}
-	err = book.Scan(0, func(r *store.Record) error {
+	in := newBookReader(curves, func(key string, x *calc.Sample) error {
+		counts[key]++
+		if again[key] {
+			return nil
+		}
+		err := curves[key].Add(*x)
+		if errors.Is(err, calc.ErrLate) {
+			again[key] = true
+			return nil
+		}
+		return ignoreConflict(key, err)
+	})
+	in.serials = rules.serials
+	if err := scan(ctx, book, in.collect); err != nil {
+		return nil, err
+	}
+	for _, spec := range rules.registers(p) { // a device that told two serial numbers
+		if was := curves[spec.Key].Spec(); !was.Equal(&spec) {
+			again[spec.Key] = true
+		}
+		if again[spec.Key] {
+			curves[spec.Key] = calc.NewCurve(spec, zone)
+		}
+	}
+	if err := sorted(ctx, book, curves, counts, again); err != nil {
+		return nil, err
+	}
+	return report(rules, project, period, func(key string) *calc.Curve { return curves[key] })
+}
+
+func scan(ctx context.Context, book *store.Store, fn func(*store.Record) error) error {
+	return book.Scan(0, func(r *store.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return b.collect(r)
+		return fn(r)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("recompute: %w", err)
+}
+
+func ignoreConflict(key string, err error) error {
+	if err == nil || errors.Is(err, calc.ErrConflict) {
+		return nil
 	}
-	curves := make(map[string]*calc.Curve)
-	for _, spec := range p.Registers() {
-		c := calc.NewCurve(spec, zone)
-		list := b.samples[spec.Key]
-		slices.SortStableFunc(list, func(a, b calc.Sample) int { return cmp.Compare(a.At, b.At) })
-		for _, x := range list {
-			if err := c.Add(x); err != nil && !errors.Is(err, calc.ErrConflict) {
-				return nil, fmt.Errorf("recompute: register %s: %w", spec.Key, err)
-			}
+	return fmt.Errorf("register %s: %w", key, err)
+}
+
+// row is a sample in memory.
+type row struct {
+	at       int64
+	value    decimal.Decimal
+	unit     string
+	good     bool
+	imported bool
+}
+
+// sorted gives the registers in again their samples in the order of their time.
+func sorted(ctx context.Context, book *store.Store, curves map[string]*calc.Curve, counts map[string]int, again map[string]bool) error {
+	var keys []string
+	for key := range again {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for len(keys) > 0 {
+		held, n, total := make(map[string]*calc.Curve), 0, 0
+		for n < len(keys) && (n == 0 || total+counts[keys[n]] <= memoryRows) {
+			total += counts[keys[n]]
+			held[keys[n]] = curves[keys[n]]
+			n++
 		}
-		curves[spec.Key] = c
+		rows := make(map[string][]row)
+		for _, key := range keys[:n] {
+			rows[key] = make([]row, 0, counts[key])
+		}
+		in := newBookReader(held, func(key string, x *calc.Sample) error {
+			rows[key] = append(rows[key], row{x.At, x.Value, x.Unit, x.Good, x.Imported})
+			return nil
+		})
+		if err := scan(ctx, book, in.collect); err != nil {
+			return err
+		}
+		for _, key := range keys[:n] {
+			slices.SortStableFunc(rows[key], func(a, b row) int { return cmp.Compare(a.at, b.at) })
+			for _, x := range rows[key] {
+				if err := ignoreConflict(key, curves[key].Add(calc.Sample{At: x.at, Value: x.value, Unit: x.unit, Good: x.good, Imported: x.imported})); err != nil {
+					return err
+				}
+			}
+			delete(rows, key)
+		}
+		keys = keys[n:]
 	}
-	return report(rules, project, period, func(key string) *calc.Curve { return curves[key] })
+	return nil
 }
 
 // bookReader takes samples out of the book in the order in which settling takes
@@ -76,7 +158,10 @@ type bookReader struct {
 	declarations map[wire.Hash]*wire.Declaration
 	done         map[string][]wire.Range        // sequence numbers taken, per edge and epoch
 	waiting      map[wire.Hash][]waitingReading // by the declaration they wait for
-	samples      map[string][]calc.Sample       // by register; only those with a key here are kept
+	curves       map[string]*calc.Curve         // by register; only what has a key here is taken
+	devices      map[string]bool                // edge/device of them
+	serials      serials                        // nil when they are not asked for
+	take         func(key string, x *calc.Sample) error
 }
 
 type waitingReading struct {
@@ -84,8 +169,30 @@ type waitingReading struct {
 	rec   *wire.Record
 }
 
+func newBookReader(curves map[string]*calc.Curve, take func(key string, x *calc.Sample) error) *bookReader {
+	b := &bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
+		waiting: make(map[wire.Hash][]waitingReading), curves: curves, devices: make(map[string]bool), take: take}
+	for key := range curves {
+		b.devices[deviceOf(key)] = true
+	}
+	return b
+}
+
+// deviceOf returns edge/device of a register.
+func deviceOf(key string) string {
+	for i := len(key) - 1; i >= 0; i-- {
+		if key[i] == '/' {
+			return key[:i]
+		}
+	}
+	return ""
+}
+
 func (b *bookReader) collect(r *store.Record) error {
-	if r.Kind != store.Batch {
+	switch r.Kind {
+	case store.Import:
+		return b.imported(r)
+	case store.Decision:
 		return nil
 	}
 	batch, err := decodeStored(r)
@@ -105,23 +212,62 @@ func (b *bookReader) collect(r *store.Record) error {
 			h := rec.Declaration.Hash()
 			b.declarations[h] = rec.Declaration
 			for _, w := range b.waiting[h] {
-				b.add(w.batch, w.rec)
+				if err := b.add(w.batch, w.rec); err != nil {
+					return err
+				}
 			}
 			delete(b.waiting, h)
 		case rec.Reading != nil && b.declarations[rec.Reading.Declaration] == nil:
 			h := rec.Reading.Declaration
 			b.waiting[h] = append(b.waiting[h], waitingReading{batch, rec})
 		case rec.Reading != nil:
-			b.add(batch, rec)
+			if err := b.add(batch, rec); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) {
-	for _, x := range decodeReading(batch, rec, b.declarations[rec.Reading.Declaration]) {
-		if list, ok := b.samples[x.Key()]; ok {
-			b.samples[x.Key()] = append(list, reading(&x))
+func (b *bookReader) imported(r *store.Record) error {
+	if b.curves[r.Subject] == nil {
+		return nil
+	}
+	f, err := decodeImport(r)
+	if err != nil {
+		return err
+	}
+	key := "import/" + f.epoch().String()
+	for _, x := range f.samples() {
+		done, isNew := include(b.done[key], x.Seq)
+		if !isNew {
+			continue
+		}
+		b.done[key] = done
+		s := reading(&x)
+		if err := b.take(x.Key(), &s); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) error {
+	d := b.declarations[rec.Reading.Declaration]
+	device := batch.Edge + "/" + d.Device
+	if b.serials != nil {
+		b.serials.note(device, d.Serial, rec.Wall)
+	}
+	if !b.devices[device] {
+		return nil
+	}
+	for _, x := range decodeReading(batch, rec, d) {
+		if key := x.Key(); b.curves[key] != nil && x.At >= -maxTime && x.At <= maxTime {
+			s := reading(&x)
+			if err := b.take(key, &s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

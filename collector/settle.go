@@ -35,12 +35,12 @@ type settle struct {
 	state        settleState
 }
 
-// register is the accepted course of one counter and what has changed of it.
+// register is the accepted course of one counter.
 type register struct {
-	spec  calc.Register
-	zone  *time.Location
-	curve *calc.Curve
-	dirty *calc.Date // first day whose closing must be written
+	project string // reference
+	spec    calc.Register
+	zone    *time.Location
+	curve   *calc.Curve
 }
 
 // settleState is what settling keeps beside samples and closings.
@@ -50,10 +50,18 @@ type settleState struct {
 	Done map[string][]wire.Range `json:"done"`
 	// Again are registers to be settled again from a day on: their late samples
 	// are stored, their closings not yet right.
-	Again map[string]calc.Date `json:"again,omitempty"`
+	Again map[string]lateDays `json:"again,omitempty"`
 	// Waiting are readings whose declaration has not come yet: it is in a batch
 	// that is still on its way.
 	Waiting []waiting `json:"waiting,omitempty"`
+	// Serials are the serial numbers that devices told, with when they first did.
+	Serials serials `json:"serials,omitempty"`
+}
+
+// lateDays are the first and the last day that a register has late samples of.
+type lateDays struct {
+	From calc.Date `json:"from,omitzero"` // no day: from its first sample, whatever the figures were before
+	Last calc.Date `json:"last,omitzero"`
 }
 
 // waiting says where a reading without a declaration stands.
@@ -86,13 +94,16 @@ func (s *settle) recover(ctx context.Context) error {
 		return fmt.Errorf("the series store has settled %d records, the book holds %d: the book was restored from a backup; run `kenshin-collector rebuild`", cursor, s.store.Size())
 	}
 	s.cursor = cursor
-	s.state = settleState{Done: make(map[string][]wire.Range), Again: make(map[string]calc.Date)}
+	s.state = settleState{Done: make(map[string][]wire.Range), Again: make(map[string]lateDays), Serials: make(serials)}
 	if len(state) > 0 {
 		if err := json.Unmarshal(state, &s.state); err != nil {
 			return fmt.Errorf("state of settling: %w; run `kenshin-collector rebuild`", err)
 		}
 		if s.state.Again == nil {
-			s.state.Again = make(map[string]calc.Date)
+			s.state.Again = make(map[string]lateDays)
+		}
+		if s.state.Serials == nil {
+			s.state.Serials = make(serials)
 		}
 	}
 	known, err := s.db.Declarations(ctx)
@@ -116,6 +127,7 @@ func (s *settle) recover(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStop) {
 		return err
 	}
+	s.rules.serials = s.state.Serials
 	for _, p := range s.rules.projects {
 		if err := s.restore(ctx, p); err != nil {
 			return err
@@ -132,7 +144,7 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 	if err != nil {
 		return err
 	}
-	for _, spec := range p.Registers() {
+	for _, spec := range s.rules.registers(p) {
 		closings, err := s.db.Closings(ctx, spec.Key)
 		if err != nil {
 			return err
@@ -141,7 +153,7 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 		if err != nil {
 			return fmt.Errorf("register %s: %w; run `kenshin-collector rebuild`", spec.Key, err)
 		}
-		s.registers[spec.Key] = &register{spec: spec, zone: zone, curve: curve}
+		s.registers[spec.Key] = &register{project: p.Reference, spec: spec, zone: zone, curve: curve}
 	}
 	return nil
 }
@@ -198,7 +210,7 @@ func (s *settle) step(ctx context.Context) error {
 		if r.Kind == store.Decision && n > 0 {
 			return errStop // it gets a step of its own: what it changes must see all samples before it
 		}
-		if err := s.record(ctx, r, &u); err != nil {
+		if err := s.record(r, &u); err != nil {
 			return err
 		}
 		n++
@@ -221,8 +233,8 @@ func (s *settle) step(ctx context.Context) error {
 func (s *settle) commit(ctx context.Context, u series.Update, records int) error {
 	u.Closings = make(map[string]series.Closings)
 	for key, r := range s.registers {
-		if r.dirty != nil {
-			u.Closings[key] = series.Closings{From: *r.dirty, List: r.curve.Closings(*r.dirty)}
+		if from, ok := r.curve.Dirty(); ok {
+			u.Closings[key] = series.Closings{From: from, List: r.curve.Closings(from)}
 		}
 	}
 	var err error
@@ -234,7 +246,7 @@ func (s *settle) commit(ctx context.Context, u series.Update, records int) error
 		return err
 	}
 	for _, r := range s.registers {
-		r.dirty = nil
+		r.curve.Clean()
 	}
 	s.cursor = u.Cursor
 	s.metrics.settled.Add(float64(records))
@@ -246,9 +258,12 @@ func (s *settle) commit(ctx context.Context, u series.Update, records int) error
 	return nil
 }
 
-func (s *settle) record(ctx context.Context, r *store.Record, u *series.Update) error {
-	if r.Kind == store.Decision {
-		return s.decide(ctx, r)
+func (s *settle) record(r *store.Record, u *series.Update) error {
+	switch r.Kind {
+	case store.Decision:
+		return s.decide(r)
+	case store.Import:
+		return s.imported(r, u)
 	}
 	b, err := decodeStored(r)
 	if err != nil {
@@ -313,7 +328,13 @@ func (s *settle) declare(d *wire.Declaration, u *series.Update) error {
 
 // reading settles one reading whose declaration is known.
 func (s *settle) reading(b *wire.Batch, rec *wire.Record, u *series.Update) error {
-	samples := decodeReading(b, rec, s.declarations[rec.Reading.Declaration])
+	d := s.declarations[rec.Reading.Declaration]
+	if s.state.Serials.note(b.Edge+"/"+d.Device, d.Serial, rec.Wall) {
+		if err := s.respecify(); err != nil {
+			return err
+		}
+	}
+	samples := decodeReading(b, rec, d)
 	u.Samples = append(u.Samples, samples...)
 	for k := range samples {
 		if err := s.count(&samples[k]); err != nil {
@@ -347,7 +368,7 @@ func blockDelta(d *wire.Declaration, p *wire.Point, r *wire.Reading) int32 {
 
 // reading is a sample as calc takes it.
 func reading(x *wire.Sample) calc.Sample {
-	return calc.Sample{At: x.At, Value: x.Number, Unit: x.Unit, Good: x.Quality == wire.Good, Reason: x.Reason}
+	return calc.Sample{At: x.At, Value: x.Number, Unit: x.Unit, Good: x.Quality == wire.Good, Reason: x.Reason, Imported: isImport(x.Epoch)}
 }
 
 // maxTime is the end of the year 9999, ms UTC. What lies beyond, or before its
@@ -360,14 +381,21 @@ func (s *settle) count(x *wire.Sample) error {
 	if r == nil || x.At < -maxTime || x.At > maxTime {
 		return nil
 	}
-	day := calc.ClosingDay(x.At, r.zone)
 	switch err := r.curve.Add(reading(x)); {
 	case err == nil:
-		r.touch(day)
 	case errors.Is(err, calc.ErrLate):
-		if first, ok := s.state.Again[x.Key()]; !ok || day.Before(first) {
-			s.state.Again[x.Key()] = day
+		day := calc.ClosingDay(x.At, r.zone)
+		l, ok := s.state.Again[x.Key()]
+		if !ok {
+			l = lateDays{day, day}
 		}
+		if day.Before(l.From) {
+			l.From = day
+		}
+		if l.Last.Before(day) {
+			l.Last = day
+		}
+		s.state.Again[x.Key()] = l
 	case errors.Is(err, calc.ErrConflict):
 		// The series store keeps both; the first one counts.
 	default:
@@ -376,26 +404,28 @@ func (s *settle) count(x *wire.Sample) error {
 	return nil
 }
 
-func (r *register) touch(day calc.Date) {
-	if r.dirty == nil || day.Before(*r.dirty) {
-		r.dirty = &day
-	}
-}
-
 // resettle settles registers again from the day of their earliest late sample,
-// all of whose samples are in the series store by now.
+// all of whose samples are in the series store by now, or from their first sample
+// when something else is known of them than before.
 func (s *settle) resettle(ctx context.Context) error {
 	if len(s.state.Again) == 0 {
 		return nil
 	}
-	for key, day := range s.state.Again {
+	for key, late := range s.state.Again {
 		r := s.registers[key]
 		if r == nil {
 			continue
 		}
-		r.curve.Rewind(day)
-		from := day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
-		if err := s.replay(ctx, r, day, from); err != nil {
+		if (late.From == calc.Date{}) {
+			spec, ok := s.rules.register(r.project, key)
+			if !ok {
+				continue // its project was taken out of force
+			}
+			curve := calc.NewCurve(spec, r.zone)
+			curve.Rewind(calc.Date{Year: 1}) // all that is kept of it goes
+			r.spec, r.curve = spec, curve
+		}
+		if err := s.replay(ctx, r, late); err != nil {
 			return err
 		}
 		s.metrics.late.Inc()
@@ -404,37 +434,72 @@ func (s *settle) resettle(ctx context.Context) error {
 	return s.commit(ctx, series.Update{Cursor: s.cursor}, 0)
 }
 
-// replay gives a register its stored samples of a day and after: those from an
-// instant on.
-func (s *settle) replay(ctx context.Context, r *register, day calc.Date, from int64) error {
-	r.touch(day)
-	return s.db.Scan(ctx, r.spec.Key, from, math.MaxInt64, func(x wire.Sample) error {
+// replay takes a register back to a day and gives it its stored samples from
+// there on, until it stands where it stood before.
+func (s *settle) replay(ctx context.Context, r *register, late lateDays) error {
+	from := int64(math.MinInt64)
+	var tail calc.Tail
+	var day calc.Date
+	if late.From != (calc.Date{}) {
+		day, tail = r.curve.Rewind(late.From)
+		from = day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
+	}
+	end := int64(math.MinInt64)
+	err := s.db.Scan(ctx, r.spec.Key, from, math.MaxInt64, func(x wire.Sample) error {
+		if x.At < -maxTime || x.At > maxTime {
+			return nil
+		}
+		if x.At > end {
+			if tail != nil && end != math.MinInt64 && r.curve.Rejoin(tail, late.Last) {
+				return errStop
+			}
+			end = calc.ClosingDay(x.At, r.zone).Next().Start(r.zone).UnixMilli()
+		}
 		err := r.curve.Add(reading(&x))
 		if err != nil && !errors.Is(err, calc.ErrConflict) {
 			return fmt.Errorf("register %s: %w", r.spec.Key, err)
 		}
 		return nil
 	})
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
 }
 
-// decide puts a decision in force. A project that came or changed has its
-// registers settled from their first sample.
-func (s *settle) decide(ctx context.Context, rec *store.Record) error {
+// decide puts a decision in force.
+func (s *settle) decide(rec *store.Record) error {
 	p, err := s.rules.take(rec)
 	if err != nil || p == nil {
 		return err
 	}
+	return s.specify(p)
+}
+
+// respecify looks at all registers again after a device told another serial number.
+func (s *settle) respecify() error {
+	for _, p := range s.rules.projects {
+		if err := s.specify(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// specify has those registers of a project settled from their first sample of
+// which something else is known than before.
+func (s *settle) specify(p *calc.Project) error {
 	zone, err := p.Location()
 	if err != nil {
 		return err
 	}
-	for _, spec := range p.Registers() {
-		r := &register{spec: spec, zone: zone, curve: calc.NewCurve(spec, zone)}
-		s.registers[spec.Key] = r
-		delete(s.state.Again, spec.Key)
-		if err := s.replay(ctx, r, calc.Date{}, math.MinInt64); err != nil {
-			return err
+	for _, spec := range s.rules.registers(p) {
+		r := s.registers[spec.Key]
+		if r != nil && r.project == p.Reference && r.zone.String() == zone.String() && r.spec.Equal(&spec) {
+			continue
 		}
+		s.registers[spec.Key] = &register{project: p.Reference, spec: spec, zone: zone, curve: calc.NewCurve(spec, zone)}
+		s.state.Again[spec.Key] = lateDays{}
 	}
 	return nil
 }

@@ -327,7 +327,7 @@ func date(text string) calc.Date {
 
 func TestClosings(t *testing.T) {
 	closing := func(day string, kwh string) calc.Closing {
-		return calc.Closing{Rules: calc.RulesVersion, Day: date(day), InForce: calc.Reading{At: 1, KWh: number(kwh)}}
+		return calc.Closing{Rules: calc.RulesVersion, Day: date(day), State: calc.State{InForce: calc.Reading{At: 1, KWh: number(kwh)}}}
 	}
 	db := open(t, temp(t))
 	days := func(register string) (out []string) {

@@ -15,6 +15,7 @@ type Kind uint8
 const (
 	Batch    Kind = 1 // an edge's signed envelope, as received
 	Decision Kind = 2 // what a person or a configuration put in force
+	Import   Kind = 3 // readings from before the agent, as an operator brought them in
 )
 
 const (
@@ -28,9 +29,9 @@ type Record struct {
 	Index    uint64 // position in the book and leaf of the tree, from 0
 	Kind     Kind
 	Received int64  // ms UTC on the collector's clock
-	Subject  string // Batch: the edge; Decision: what it decides, "project", "methodology", "edge"
+	Subject  string // Batch: the edge; Decision: what it decides, "project", "methodology", "edge"; Import: the register
 	Epoch    wire.Epoch
-	First    uint64 // Batch: sequence numbers, both included
+	First    uint64 // Batch: sequence numbers, both included; Import: rows of the file
 	Last     uint64
 	Payload  []byte // exactly as received
 }
@@ -62,7 +63,7 @@ func (r *Record) encode() (entry, leaf []byte) {
 }
 
 func (r *Record) check() error {
-	if r.Kind != Batch && r.Kind != Decision {
+	if r.Kind < Batch || r.Kind > Import {
 		return fmt.Errorf("kind %d is unknown", r.Kind)
 	}
 	if len(r.Subject) > maxSubject || len(r.Payload) > maxEnvelope {
@@ -85,8 +86,8 @@ func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
 		return Record{}, nil, fmt.Errorf("record %d: %w: unknown format", index, errRecord)
 	}
 	r.Kind = Kind(b[1])
-	if r.Kind != Batch && r.Kind != Decision {
-		return Record{}, nil, fmt.Errorf("record %d: %w: kind %d, this program reads %d and %d", index, errRecord, r.Kind, Batch, Decision)
+	if r.Kind < Batch || r.Kind > Import {
+		return Record{}, nil, fmt.Errorf("record %d: %w: kind %d, this program reads %d to %d", index, errRecord, r.Kind, Batch, Import)
 	}
 	b = b[2:]
 	var bad bool

@@ -140,7 +140,7 @@ func TestRefusedRecords(t *testing.T) {
 	s := open(t, t.TempDir())
 	for name, r := range map[string]*Record{
 		"no kind":      {},
-		"kind 3":       {Kind: 3},
+		"kind 4":       {Kind: 4},
 		"long subject": {Kind: Batch, Subject: strings.Repeat("x", maxSubject+1)},
 		"long payload": {Kind: Batch, Payload: make([]byte, maxEnvelope+1)},
 	} {

@@ -1,0 +1,155 @@
+package collector
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"kenshin/calc"
+	"kenshin/collector/series"
+	"kenshin/collector/store"
+	"kenshin/edge/wire"
+)
+
+// importFile is the payload of a store.Import record: rows of a file that an
+// operator brought in. A file of many rows makes several records.
+type importFile struct {
+	Version  int         `json:"version"`
+	Register string      `json:"register"` // edge/device/point
+	Unit     string      `json:"unit"`
+	Who      string      `json:"who"`
+	Why      string      `json:"why"`
+	File     string      `json:"file"`   // its name
+	SHA256   string      `json:"sha256"` // of the file as it was given, in hexadecimal
+	Zone     string      `json:"zone,omitempty"`
+	First    uint64      `json:"first"` // row of Rows[0], from 1
+	Rows     []ImportRow `json:"rows"`
+}
+
+// ImportRow is one reading of a file.
+type ImportRow struct {
+	At    int64            `json:"at"`              // ms UTC
+	Value *decimal.Decimal `json:"value,omitempty"` // nil when the file says that there is none
+}
+
+const (
+	importVersion = 1
+	importRows    = 20_000 // of one record
+)
+
+// importEpoch marks samples that an operator brought in: they come from no edge.
+var importEpoch = [8]byte{'i', 'm', 'p', 'o', 'r', 't', 'e', 'd'}
+
+func isImport(e wire.Epoch) bool { return [8]byte(e[:8]) == importEpoch }
+
+// epoch is the same for the same file, so that it counts once.
+func (f *importFile) epoch() wire.Epoch {
+	sum := sha256.Sum256([]byte(f.Register + "\x00" + f.SHA256))
+	return wire.Epoch(append(importEpoch[:], sum[:8]...))
+}
+
+// samples turns rows into samples of the register.
+func (f *importFile) samples() []wire.Sample {
+	edge, rest, _ := strings.Cut(f.Register, "/")
+	device, point, _ := strings.Cut(rest, "/")
+	out := make([]wire.Sample, len(f.Rows))
+	for i, r := range f.Rows {
+		out[i] = wire.Sample{Edge: edge, Device: device, Point: point, Unit: f.Unit, Kind: wire.Counter, At: r.At, Epoch: f.epoch(), Seq: f.First + uint64(i)}
+		if r.Value == nil {
+			out[i].Quality, out[i].Reason = wire.NotAvailable, "no value in "+f.File
+		} else {
+			out[i].Number = *r.Value
+		}
+	}
+	return out
+}
+
+func decodeImport(r *store.Record) (*importFile, error) {
+	var f importFile
+	if err := json.Unmarshal(r.Payload, &f); err != nil {
+		return nil, fmt.Errorf("import in record %d: %w", r.Index, err)
+	}
+	if f.Version != importVersion {
+		return nil, fmt.Errorf("import in record %d: version %d, this program reads %d", r.Index, f.Version, importVersion)
+	}
+	return &f, nil
+}
+
+// imported settles rows of a file.
+func (s *settle) imported(r *store.Record, u *series.Update) error {
+	f, err := decodeImport(r)
+	if err != nil {
+		return err
+	}
+	key := "import/" + f.epoch().String()
+	for _, x := range f.samples() {
+		done, isNew := include(s.state.Done[key], x.Seq)
+		if !isNew {
+			continue
+		}
+		s.state.Done[key] = done
+		u.Samples = append(u.Samples, x)
+		if err := s.count(&x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ImportInfo says where rows come from.
+type ImportInfo struct {
+	Project, Meter string
+	Unit, Zone     string
+	Who, Why       string
+	File, SHA256   string
+}
+
+// Import writes readings from before the agent into the book and settles them:
+// they come under the same rules as all others and are marked in every report.
+// progress is called with how many rows are settled. The collector must not run.
+func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRow, progress func(int)) error {
+	p := c.ingest.rules.project(info.Project)
+	if p == nil {
+		return fmt.Errorf("project %q: %w", info.Project, ErrUnknown)
+	}
+	m := meterOf(p, info.Meter)
+	switch {
+	case m == nil:
+		return fmt.Errorf("project %s has no meter %q: %w", info.Project, info.Meter, ErrUnknown)
+	case info.Who == "" || info.Why == "":
+		return errors.New("say who brings the readings in and why")
+	}
+	f := importFile{Version: importVersion, Register: m.Register, Unit: info.Unit, Who: info.Who, Why: info.Why, File: info.File, SHA256: info.SHA256, Zone: info.Zone, First: 1}
+	for len(rows) > 0 {
+		n := min(len(rows), importRows)
+		f.Rows, rows = rows[:n], rows[n:]
+		payload, err := marshal(&f)
+		if err != nil {
+			return err
+		}
+		rec := &store.Record{Kind: store.Import, Received: c.cfg.Clock.Now().UnixMilli(), Subject: m.Register, Epoch: f.epoch(), First: f.First, Last: f.First + uint64(n) - 1, Payload: payload}
+		if _, err := c.store.Append(rec); err != nil {
+			return err
+		}
+		if err := c.settle.catchUp(ctx); err != nil {
+			return err
+		}
+		f.First += uint64(n)
+		progress(int(f.First - 1))
+	}
+	return nil
+}
+
+func meterOf(p *calc.Project, key string) *calc.Meter {
+	for i := range p.Meters {
+		if p.Meters[i].Key == key {
+			return &p.Meters[i]
+		}
+	}
+	return nil
+}
