@@ -87,6 +87,21 @@
 // What a later reading decides by rules 8 to 11 is applied from where it began:
 // the days between are closed anew. What no rule decides stays pending, is shown,
 // and measures nothing until a person rules (rule 12 or 13).
+//
+// # Report rules, part of the same version
+//
+//  1. On days that no certificate of a meter covers, its maximum permissible error
+//     is taken of what that meter measured, before anything is netted, and against
+//     the project: off what raises ER, onto what lowers it.
+//     Whether a meter raises or lowers ER is seen by giving the formulas one kWh more.
+//  2. Of a meter that lowers ER, nothing is held back, and where it did not measure
+//     (an undecided fall, an exchange without values, no reading at all up to the
+//     newest one of any meter) all that rated power makes in that time is added.
+//     Not to have measured must not pay.
+//  3. An input that no meter gave counts in the vintage that holds all of its days.
+//     One that reaches over an end of a period or a year counts nowhere.
+//  4. Check meters and inputs that are only compared are in no total.
+//  5. ER is rounded down to whole tonnes once for each vintage.
 package calc
 
 // RulesVersion is the version of the counter rules above.

@@ -30,12 +30,12 @@ func (c *Curve) reading(k *Closing, r Reading) {
 		c.open(k, r)
 		return
 	}
-	before := k.InForce.At
+	before := k.InForce
 	if k.Fall != nil {
-		before = k.Fall.Last.At
+		before = k.Fall.Last
 	}
-	if r.At-before > c.gap {
-		c.note(k, Event{Cause: CauseGap, From: before, To: r.At, Before: k.InForce.KWh, After: r.KWh, Count: 1})
+	if r.At-before.At > c.gap {
+		c.note(k, Event{Cause: CauseGap, From: before.At, To: r.At, Before: before.KWh, After: r.KWh, Count: 1})
 	}
 	c.take(k, r)
 }
@@ -217,6 +217,9 @@ func (c *Curve) spiked(k *Closing, r Reading) bool {
 		c.touch(d.Day)
 		kept := d.Events[:0]
 		for _, e := range d.Events {
+			if e.Cause == CauseGap && e.From >= leap.Before.At && e.To < r.At {
+				e.After = e.Before // what it showed then is not accepted
+			}
 			if e.From < leap.Before.At || e.Cause == CauseUnit || e.Cause == CauseGap || e.Cause == CauseExcluded {
 				kept = append(kept, e)
 			}

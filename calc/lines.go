@@ -9,8 +9,11 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// CauseCalibration is a span of days that no calibration covers.
-const CauseCalibration = "calibration"
+// What a report takes away beside what counters did.
+const (
+	CauseCalibration = "calibration" // report rule 1
+	CauseUnread      = "unread"      // report rule 2
+)
 
 // rules names the rule of each cause.
 var rules = map[string]string{
@@ -99,7 +102,7 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 		}
 		kWh := c.Energy(from, next)
 		if !kWh.IsZero() {
-			out = append(out, Deduction{Meter: m.Key, Cause: CauseCalibration, Rule: "calibration", From: from.startMs(b.zone), To: next.startMs(b.zone),
+			out = append(out, Deduction{Meter: m.Key, Cause: CauseCalibration, Rule: "report rule 1", From: from.startMs(b.zone), To: next.startMs(b.zone),
 				KWh: kWh.Mul(open.MPE.Decimal).Shift(-2), TCO2: "0", year: s.Start.Year,
 				Note: fmt.Sprintf("meter %s has no valid calibration from %v to %v: %s %% (%s) of the %s kWh measured then", open.Serial, from, next.Prev(), open.MPE, open.MPESource, kWh)})
 		}
@@ -119,6 +122,29 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 	return out
 }
 
+// unread returns the spans of a vintage before the first and after the newest
+// reading of a meter, up to the newest of any meter.
+func (b *builder) unread(m *Meter, c *Curve, s Span) []Deduction {
+	start, end := s.Start.startMs(b.zone), min(s.End.Next().startMs(b.zone), b.newest)
+	var out []Deduction
+	add := func(from, to int64) {
+		if to-from > c.gap {
+			out = append(out, Deduction{Meter: m.Key, Cause: CauseUnread, Rule: "report rule 2", From: from, To: to, TCO2: "0", Note: "no reading in this time", year: s.Start.Year})
+		}
+	}
+	if c.First().At == 0 {
+		add(start, end)
+		return out
+	}
+	add(start, min(c.First().At, end))
+	last := c.Last().At
+	if f := c.last().Fall; f != nil {
+		last = f.Last.At
+	}
+	add(max(last, start), end)
+	return out
+}
+
 // note says in a line what happened.
 func (e *Event) note(spec *Register) string {
 	span := time.Duration(e.To-e.From) * time.Millisecond
@@ -126,7 +152,7 @@ func (e *Event) note(spec *Register) string {
 	case CauseUnit:
 		return fmt.Sprintf("unit %q is none of Wh, kWh, MWh, GWh: what is in it is no reading (samples: %d)", e.Detail, e.Count)
 	case CauseGap:
-		return fmt.Sprintf("no reading for %v; the register counted on from %s to %s kWh", span, e.Before, e.After)
+		return fmt.Sprintf("no reading for %v; the register showed %s kWh before and %s kWh after", span, e.Before, e.After)
 	case CauseDip:
 		return fmt.Sprintf("fell below %s kWh and was back at %s kWh: nothing is lost", e.Before, e.After)
 	case CauseRecovered:

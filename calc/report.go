@@ -58,7 +58,7 @@ type MeterEvent struct {
 	Rule  string          `json:"rule"`
 	From  int64           `json:"from"` // ms UTC
 	To    int64           `json:"to"`
-	KWh   decimal.Decimal `json:"kWh"` // measured across it; in the total already
+	KWh   decimal.Decimal `json:"kWh"` // what the register counted across it
 	Note  string          `json:"note"`
 }
 
@@ -109,6 +109,14 @@ func (p *Project) Totals(m *Methodology, period int, curve func(key string) *Cur
 }
 
 func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*Report, error) {
+	b, err := p.build(m, period, curve, whole)
+	if err != nil {
+		return nil, err
+	}
+	return b.report, nil
+}
+
+func (p *Project) build(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*builder, error) {
 	if period < 0 || period >= len(p.Periods) {
 		return nil, fmt.Errorf("project %s has no period %d", p.Reference, period)
 	}
@@ -131,13 +139,16 @@ func (p *Project) report(m *Methodology, period int, curve func(key string) *Cur
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat)}
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
 			c = NewCurve(Register{}, zone)
 		}
 		b.curves = append(b.curves, c)
+		if len(c.days) > 0 {
+			b.newest = max(b.newest, c.last().Newest.At)
+		}
 		b.meter(&p.Meters[i], c)
 	}
 	for _, month := range r.Period.Months() {
@@ -157,7 +168,7 @@ func (p *Project) report(m *Methodology, period int, curve func(key string) *Cur
 	}
 	r.ER = er.String()
 	b.finish()
-	return r, nil
+	return b, nil
 }
 
 // builder fills in a report.
@@ -173,6 +184,8 @@ type builder struct {
 	units       map[string]int    // place among the units of the inputs
 	total       *big.Rat          // ER of the vintages before rounding
 	claimed     map[feed]*big.Rat // what is claimable in the period
+	steps       []step
+	newest      int64 // ms UTC of the newest sample of any meter
 }
 
 // meter adds what one meter measured.

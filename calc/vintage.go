@@ -29,12 +29,7 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 			continue
 		}
 		e := b.curves[i].Energy(s.Start, s.End.Next())
-		var held decimal.Decimal
-		for k := range b.lines[i] {
-			if d := &b.lines[i][k]; d.year == s.Start.Year {
-				held = held.Add(d.KWh)
-			}
-		}
+		held := heldIn(b.lines[i], s.Start.Year)
 		if !held.IsZero() {
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Sub(v, b.convert(m, held))
@@ -56,6 +51,7 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 	}
 	b.report.Vintages[strconv.Itoa(s.Start.Year)] = v
 	b.total.Add(b.total, out.er)
+	b.steps = append(b.steps, step{s, in, out})
 	b.claim(in)
 	return er, b.weigh(s.Start.Year, in, out.er)
 }
@@ -124,7 +120,8 @@ func (b *builder) against(s Span, in *inputs) error {
 	for i := range b.project.Meters {
 		m := &b.project.Meters[i]
 		b.lines[i] = append(b.lines[i], b.uncalibrated(m, b.curves[i], s)...)
-		if m.Role != RoleCounts || !has(b.lines[i], s.Start.Year) {
+		unread := b.unread(m, b.curves[i], s)
+		if m.Role != RoleCounts || !has(b.lines[i], s.Start.Year) && len(unread) == 0 {
 			continue
 		}
 		if base == nil {
@@ -141,6 +138,7 @@ func (b *builder) against(s Span, in *inputs) error {
 		if more.Cmp(base) >= 0 {
 			continue
 		}
+		b.lines[i] = append(b.lines[i], unread...)
 		for k := range b.lines[i] {
 			if d := &b.lines[i][k]; d.year == s.Start.Year {
 				b.turn(d, b.curves[i])
@@ -182,7 +180,7 @@ func (b *builder) turn(d *Deduction, c *Curve) {
 		d.KWh = decimal.Zero
 		d.Note += more + "nothing is held back"
 	case d.Cause == CauseUnit || d.Cause == CauseOut || d.Cause == CauseExcluded:
-		d.Note += more + "see the line of what is not measured"
+		d.Note += more + "a gap that they leave is measured by the register or stands on a line of its own"
 	case c.rated == 0:
 		d.Note += more + "and without rated power nobody can say how much at most: rule on it"
 	default:

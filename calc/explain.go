@@ -1,0 +1,228 @@
+package calc
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// step is one vintage with all that went into it.
+type step struct {
+	span Span
+	in   *inputs
+	out  outcome
+}
+
+// Explain writes how the figures of a period come about, so that a person can
+// follow them with a pocket calculator: readings, lines that hold back, the
+// numbers of each vintage, formulas, rounding.
+func (p *Project) Explain(w io.Writer, m *Methodology, period int, curve func(key string) *Curve) error {
+	b, err := p.build(m, period, curve, true)
+	if err != nil {
+		return err
+	}
+	e := explainer{builder: b, w: &strings.Builder{}}
+	e.head()
+	for i := range p.Meters {
+		e.meter(i)
+	}
+	e.lists()
+	for i := range b.steps {
+		e.vintage(&b.steps[i])
+	}
+	e.end()
+	_, err = io.WriteString(w, e.w.String())
+	return err
+}
+
+type explainer struct {
+	*builder
+	w *strings.Builder
+}
+
+func (e *explainer) print(format string, args ...any) { fmt.Fprintf(e.w, format+"\n", args...) }
+
+// line writes a text and a number in a column of its own.
+func (e *explainer) line(text string, number any, unit string) {
+	e.print("  %-66s %20s %s", text, fmt.Sprint(number), unit)
+}
+
+func (e *explainer) local(ms int64) string {
+	return time.UnixMilli(ms).In(e.zone).Format("2006-01-02 15:04:05 -07:00")
+}
+
+func (e *explainer) head() {
+	r, p := e.report, e.project
+	e.print("%s: %s", p.Reference, p.Title)
+	e.print("monitoring period %v, both days included, on the calendar of %s", r.Period, r.Zone)
+	e.print("methodology %s: %s", r.Methodology, e.methodology.Title)
+	e.print("counter rules version %d", r.Rules)
+	if p.Status != "" {
+		e.print("status: %s; its numbers are invented", p.Status)
+	}
+	if e.methodology.Status != Approved {
+		e.print("status of the methodology file: %s", e.methodology.Status)
+	}
+}
+
+// meter writes what a meter measured and what of it can be claimed.
+func (e *explainer) meter(i int) {
+	m, c, r := &e.project.Meters[i], e.curves[i], e.report.Meters[e.project.Meters[i].Key]
+	role := "feeds " + m.Parameter
+	if a := e.methodology.parameter(m.Parameter); a != nil && a.Per == PerUnit {
+		role += of(m.UnitName())
+	}
+	if m.Role == RoleCheck {
+		role = "check meter, in no total"
+	}
+	e.print("\nmeter %s (%s), register %s", m.Key, role, m.Register)
+	if m.Calculated() {
+		e.print("  calculated, not measured: integral of a power, each value holds until the next, %v at most", m.Hold)
+	}
+	for k := range m.Records {
+		x := &m.Records[k]
+		e.print("  serial %s, class %s, installed %v", x.Serial, x.Class, x.Installed.Format(time.RFC3339))
+	}
+	if r.First == nil {
+		e.print("  nothing was read")
+		return
+	}
+	from, to := e.report.Period.Start, e.report.Period.End.Next()
+	a, b := c.InForce(from), c.InForce(to)
+	e.line("reading in force at the end,       "+e.local(b.At), b.KWh, "kWh")
+	e.line("reading in force at the beginning, "+e.local(a.At), a.KWh.Neg(), "kWh")
+	if base := c.Total(to).Sub(b.KWh).Sub(c.Total(from).Sub(a.KWh)); !base.IsZero() {
+		e.line("registers that ended between, less where the next ones began", base, "kWh")
+	}
+	e.line("measured", r.MeasuredKWh, "kWh")
+	for k := range e.lines[i] {
+		d := &e.lines[i][k]
+		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, d.TCO2), d.KWh.Neg(), "kWh")
+		e.print("      %s to %s", e.local(d.From), e.local(d.To))
+		e.print("      %s", d.Note)
+	}
+	e.line("claimable", r.ClaimableKWh, "kWh")
+	e.print("  readings %d, brought in by an operator %d", r.Readings, r.Imported)
+	if q := r.Completeness; q != nil {
+		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
+	}
+	for _, v := range r.Events {
+		e.print("  %s (%s), %s to %s, %s kWh by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, v.Note)
+	}
+}
+
+// lists writes dated inputs and comparisons.
+func (e *explainer) lists() {
+	if len(e.report.Inputs) > 0 {
+		e.print("\ninputs that no meter gave")
+	}
+	for _, x := range e.report.Inputs {
+		counts := "vintage " + x.Counts
+		if x.Counts == "" {
+			counts = "counts nowhere: " + x.Note
+		}
+		if x.Role == RoleCheck {
+			counts = "only compared"
+		}
+		e.print("  %s: %s%s, %v..%v, option %s: %s %s, %s", x.ID, x.Parameter, of(x.UnitName), x.From, x.To, x.Option, x.Value, x.Unit, counts)
+		e.print("      %s, SHA-256 %s, by %s", x.Document, x.Evidence, x.Who)
+	}
+	if len(e.report.Comparisons) > 0 {
+		e.print("\ncomparisons; what is counted is used, always")
+	}
+	for _, c := range e.report.Comparisons {
+		flag := ""
+		if c.Flag {
+			flag = ", more than 3 %: explain it"
+		}
+		e.print("  %s%s: counted %s %s, %s says %s: %s %%%s", c.Parameter, of(c.UnitName), c.Counted, c.Unit, c.With, c.Compared, c.Percent, flag)
+	}
+}
+
+// vintage writes the numbers of a calendar year, the formulas and what they give.
+func (e *explainer) vintage(s *step) {
+	e.print("\nvintage %d: %v", s.span.Start.Year, s.span)
+	for i := range e.project.Meters {
+		m := &e.project.Meters[i]
+		if m.Role != RoleCounts {
+			continue
+		}
+		measured := e.curves[i].Energy(s.span.Start, s.span.End.Next())
+		held := heldIn(e.lines[i], s.span.Start.Year)
+		sign := "less"
+		if held.IsNegative() {
+			sign = "and"
+		}
+		e.print("  meter %s: %s measured %s %s by its lines = %s kWh", m.Key, measured, sign, held.Abs(), measured.Sub(held))
+	}
+	for i := range e.methodology.Parameters {
+		a := &e.methodology.Parameters[i]
+		if a.Per == PerProject {
+			e.value(a, "", s.in.project[a.Symbol])
+		}
+		for k := range s.in.units {
+			if a.Per == PerUnit {
+				e.value(a, s.in.units[k].name, s.in.units[k].values[a.Symbol])
+			}
+		}
+	}
+	f := e.methodology.Formulas
+	e.line("RE = "+f.RE, numberText(s.out.re), "tCO2")
+	e.line("PE = "+f.PE, numberText(s.out.pe), "tCO2")
+	e.line("ER = "+f.ER, numberText(s.out.er), "tCO2")
+	e.line("ER rounded down to whole tonnes, once", floor(s.out.er), "tCO2")
+	d, ok := e.report.Splits[strconv.Itoa(s.span.Start.Year)]
+	if !ok {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Proposal)) {
+		decided := "not decided"
+		if d.Decided != nil {
+			decided = fmt.Sprintf("decided %d by %s", d.Decided[name], d.Who)
+		}
+		e.print("    %s: proposed %s (%s); %s", name, d.Proposal[name], d.Rule, decided)
+	}
+	if d.Problem != "" {
+		e.print("    %s", d.Problem)
+	}
+}
+
+func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
+	if v == nil {
+		return
+	}
+	from := "monitored"
+	if !a.Monitored {
+		x, ok := e.project.Units[unit].Parameters[a.Symbol]
+		if !ok {
+			x = e.project.Parameters[a.Symbol]
+		}
+		from = "fixed ex ante: " + strings.Join(strings.Fields(x.Source), " ")
+	}
+	e.print("  %s%s = %s %s (%s)", a.Symbol, of(unit), numberText(v), a.Unit, from)
+}
+
+func (e *explainer) end() {
+	e.print("")
+	e.line("emission reductions of the period, sum of the vintages", e.report.ER, "tCO2")
+	if f := e.report.Forecast; f != nil {
+		e.print("  %s: day %d of %d, so far %s tCO2, expected %s, design document %s", f.Note, f.Days, f.PeriodDays, f.SoFar, cmp.Or(f.Expected, "nothing yet"), cmp.Or(f.Estimate, "says nothing"))
+	}
+}
+
+func heldIn(lines []Deduction, year int) (sum decimal.Decimal) {
+	for i := range lines {
+		if lines[i].year == year {
+			sum = sum.Add(lines[i].KWh)
+		}
+	}
+	return sum
+}
