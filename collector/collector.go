@@ -216,12 +216,7 @@ var ErrUnknown = errors.New("unknown")
 func (c *Collector) Report(_ context.Context, project string, period int) (*calc.Report, error) {
 	c.settle.mu.RLock()
 	defer c.settle.mu.RUnlock()
-	return report(c.settle.rules, project, period, func(key string) *calc.Curve {
-		if r := c.settle.registers[key]; r != nil {
-			return r.curve
-		}
-		return nil
-	})
+	return report(c.settle.rules, project, period, c.settle.curve)
 }
 
 func report(rules *rules, project string, period int, curve func(key string) *calc.Curve) (*calc.Report, error) {

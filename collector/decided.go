@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kenshin/calc"
@@ -126,24 +127,47 @@ func (s serials) list() (out []calc.SerialChange) {
 
 // Rule puts a ruling on a counter into the book under an id, in place of an
 // earlier one of that id. nil withdraws it.
-func (c *Collector) Rule(ctx context.Context, project, id string, r *calc.Ruling, who, why string) error {
-	return decideOne(ctx, c, decideRuling, project, id, r, who, why)
+func (c *Collector) Rule(project, id string, r *calc.Ruling, who, why string) error {
+	return decideOne(c, decideRuling, project, id, r, who, why)
 }
 
 // Enter puts a dated input into the book, in place of an earlier one of its id.
 // nil withdraws it.
-func (c *Collector) Enter(ctx context.Context, project, id string, x *calc.Input, who, why string) error {
-	return decideOne(ctx, c, decideInput, project, id, x, who, why)
+func (c *Collector) Enter(project, id string, x *calc.Input, who, why string) error {
+	return decideOne(c, decideInput, project, id, x, who, why)
 }
 
 // Divide puts the split of a vintage into the book, in place of an earlier one.
 // nil withdraws it. What does not add up to the reductions of the vintage is refused.
-func (c *Collector) Divide(ctx context.Context, project, id string, s *calc.Split, who, why string) error {
-	return decideOne(ctx, c, decideSplit, project, id, s, who, why)
+func (c *Collector) Divide(project, id string, s *calc.Split, who, why string) error {
+	if s != nil {
+		p, m, err := c.Project(project)
+		if err != nil {
+			return err
+		}
+		period := slices.Index(p.Periods, s.Period)
+		if period < 0 {
+			return fmt.Errorf("project %s has no period %v: %w", project, s.Period, ErrUnknown)
+		}
+		c.settle.mu.RLock()
+		r, err := p.Totals(m, period, c.settle.curve)
+		c.settle.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+		sum := int64(0)
+		for _, n := range s.Accounts {
+			sum += n
+		}
+		if er := r.Vintages[strconv.Itoa(s.Vintage)]["ER_tCO2"]; strconv.FormatInt(sum, 10) != er {
+			return fmt.Errorf("the accounts add up to %d tCO2, vintage %d has %s; every tonne goes to one account", sum, s.Vintage, cmp.Or(er, "none"))
+		}
+	}
+	return decideOne(c, decideSplit, project, id, s, who, why)
 }
 
 // decideOne tries a decision on the rules in force, writes it and settles it.
-func decideOne[T any](ctx context.Context, c *Collector, kind, project, id string, v *T, who, why string) error {
+func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why string) error {
 	if strings.ContainsAny(id, " \t\n") || id == "" {
 		return fmt.Errorf("id %q: want a word without blanks", id)
 	}

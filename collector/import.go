@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type importFile struct {
 	File     string      `json:"file"`   // its name
 	SHA256   string      `json:"sha256"` // of the file as it was given, in hexadecimal
 	Zone     string      `json:"zone,omitempty"`
+	ID       string      `json:"id"`    // SHA-256 of register, unit and all rows, in hexadecimal
 	First    uint64      `json:"first"` // row of Rows[0], from 1
 	Rows     []ImportRow `json:"rows"`
 }
@@ -47,10 +49,21 @@ var importEpoch = [8]byte{'i', 'm', 'p', 'o', 'r', 't', 'e', 'd'}
 
 func isImport(e wire.Epoch) bool { return [8]byte(e[:8]) == importEpoch }
 
-// epoch is the same for the same file, so that it counts once.
+// epoch is the same for the same rows, so that they count once.
 func (f *importFile) epoch() wire.Epoch {
-	sum := sha256.Sum256([]byte(f.Register + "\x00" + f.SHA256))
-	return wire.Epoch(append(importEpoch[:], sum[:8]...))
+	e := wire.Epoch{}
+	copy(e[:], importEpoch[:])
+	copy(e[len(importEpoch):], f.ID)
+	return e
+}
+
+// importID names rows for what they are.
+func importID(register, unit string, rows []ImportRow) (string, error) {
+	h := sha256.New()
+	if err := json.NewEncoder(h).Encode([]any{register, unit, rows}); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // samples turns rows into samples of the register.
@@ -111,7 +124,9 @@ type ImportInfo struct {
 
 // Import writes readings from before the agent into the book and settles them:
 // they come under the same rules as all others and are marked in every report.
-// progress is called with how many rows are settled. The collector must not run.
+// progress is called with how many rows are settled. Rows of the same file that
+// are in the book are not written again: an import that was cut short goes on, one
+// that was not is refused. The collector must not run.
 func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRow, progress func(int)) error {
 	p := c.ingest.rules.project(info.Project)
 	if p == nil {
@@ -125,6 +140,23 @@ func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRo
 		return errors.New("say who brings the readings in and why")
 	}
 	f := importFile{Version: importVersion, Register: m.Register, Unit: info.Unit, Who: info.Who, Why: info.Why, File: info.File, SHA256: info.SHA256, Zone: info.Zone, First: 1}
+	var err error
+	if f.ID, err = importID(f.Register, f.Unit, rows); err != nil {
+		return err
+	}
+	err = c.store.Scan(0, func(r *store.Record) error {
+		if r.Kind == store.Import && r.Epoch == f.epoch() {
+			f.First = max(f.First, r.Last+1)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.First > uint64(len(rows)) {
+		return fmt.Errorf("these %d readings are in the book already", len(rows))
+	}
+	rows = rows[f.First-1:]
 	for len(rows) > 0 {
 		n := min(len(rows), importRows)
 		f.Rows, rows = rows[:n], rows[n:]

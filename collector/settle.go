@@ -504,6 +504,14 @@ func (s *settle) specify(p *calc.Project) error {
 	return nil
 }
 
+// curve returns the course of a register, nil when nothing is known of it.
+func (s *settle) curve(key string) *calc.Curve {
+	if r := s.registers[key]; r != nil {
+		return r.curve
+	}
+	return nil
+}
+
 // include adds seq to ascending ranges. It reports false when it was there.
 func include(ranges []wire.Range, seq uint64) ([]wire.Range, bool) {
 	i := len(ranges)

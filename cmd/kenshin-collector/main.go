@@ -36,11 +36,17 @@ type cli struct {
 		Project   string `arg:"" help:"Reference of the project."`
 		Period    int    `help:"Monitoring period, counted from 1 in the order of the project's file." default:"1" placeholder:"N"`
 		Recompute bool   `help:"Recompute from the book alone and compare; exit 1 if a digit differs."`
+		Explain   bool   `help:"Print how the figures come about, to be followed with a pocket calculator, instead of JSON."`
 	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
-	Rebuild struct{} `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
-	Dead    struct{} `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines. The collector must be stopped."`
-	Dump    struct{} `cmd:"" help:"Print the records of the book as JSON lines. The collector must be stopped."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
+	Export  exportFlags `cmd:"" help:"Print samples, days or totals as CSV. The collector must be stopped."`
+	Input   inputFlags  `cmd:"" help:"Put an amount that no meter gave into the book, with its evidence. The collector must be stopped."`
+	Rule    ruleFlags   `cmd:"" help:"Put a person's ruling on a counter into the book. The collector must be stopped."`
+	Split   splitFlags  `cmd:"" help:"Put the division of a vintage between the accounts into the book. The collector must be stopped."`
+	Rebuild struct{}    `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
+	Dead    struct{}    `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines. The collector must be stopped."`
+	Dump    struct{}    `cmd:"" help:"Print the records of the book as JSON lines. The collector must be stopped."`
+	Version struct{}    `cmd:"" help:"Print the version."`
 }
 
 const description = "Keeps what edges deliver and turns it into emission reductions. Start with `kenshin-collector check-config`."
@@ -76,8 +82,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	case "totals <project>":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error {
+			if c.Totals.Explain {
+				return setupUnknown(col.Explain(stdout, c.Totals.Project, c.Totals.Period-1))
+			}
 			return totals(ctx, col, stdout, c.Totals.Project, c.Totals.Period-1, c.Totals.Recompute)
 		})
+	case "import <file>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Import.run(ctx, col, stdout, stderr) })
+	case "export <what>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Export.run(ctx, col, stdout) })
+	case "input <project> <id>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Input.run(ctx, col, stdout) })
+	case "rule <project> <id>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Rule.run(ctx, col, stdout) })
+	case "split <project> <id>":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Split.run(ctx, col, stdout) })
 	case "rebuild":
 		return cfg.rebuild(ctx, stdout, stderr)
 	case "dead":
