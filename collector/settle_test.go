@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"kenshin/calc"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
 )
@@ -521,7 +522,12 @@ func chaos(id string, n byte, rnd *rand.Rand, conflicts bool) *site {
 	at, value := int64(0), uint32(1_000_000)
 	used := map[int64]bool{}
 	for range 150 + rnd.IntN(150) {
-		switch rnd.IntN(12) {
+		switch rnd.IntN(14) {
+		case 6:
+			value = uint32(rnd.IntN(500)) // begins anew
+		case 7:
+			s.read(d, at+50, value+5_000_000) // once
+
 		case 0:
 			at += rnd.Int64N(2 * day) // a gap
 		case 1:
@@ -535,6 +541,7 @@ func chaos(id string, n byte, rnd *rand.Rand, conflicts bool) *site {
 		case 5:
 			d = meter("m-1") // declared anew
 			d.Firmware = fmt.Sprint(rnd.IntN(3))
+			d.Serial = []string{"", "A", "A", "B"}[rnd.IntN(4)]
 			s.declare(d)
 		default:
 			at += 900_000
@@ -575,7 +582,9 @@ func deliver(t *testing.T, r *rig, rnd *rand.Rand, sites ...*site) {
 		n := min(1+rnd.IntN(6), len(all))
 		r.send(all[:n]...)
 		all = all[n:]
-		switch rnd.IntN(5) {
+		switch rnd.IntN(6) {
+		case 3:
+			r.rule(fmt.Sprint("x", rnd.IntN(2)), []string{calc.CauseDip, calc.CauseRestart, ""}[rnd.IntN(3)], rnd.Int64N(6*day))
 		case 0:
 			r.reopen()
 		case 1:
@@ -598,8 +607,16 @@ func TestTotalsEqualTheBook(t *testing.T) {
 		for _, conflicts := range []bool{false, true} {
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			a, b := chaos("site-1", 1, rnd, conflicts), chaos("site-2", 2, rnd, conflicts)
-			r := newRig(t, a, b)
+			r, plain := newRig(t, a, b), newRig(t, a, b)
+			plain.send(a.all(t), b.all(t))
 			deliver(t, r, rnd, a, b)
+			ruled := rnd.Int64N(6 * day)
+			for _, r := range []*rig{r, plain} {
+				r.rule("x0", "", 0)
+				r.rule("x1", "", 0)
+				r.rule("x2", calc.CauseReplacement, ruled)
+				r.importRows(100)
+			}
 			got := r.totals("plant", 2)
 			if c := r.counts(); strings.Contains(c, "chain") || strings.Contains(c, "fork") || strings.Contains(c, "malformed") {
 				t.Errorf("seed %d: %s", seed, c)
@@ -611,8 +628,6 @@ func TestTotalsEqualTheBook(t *testing.T) {
 			if conflicts {
 				continue
 			}
-			plain := newRig(t, a, b)
-			plain.send(a.all(t), b.all(t))
 			if want := plain.totals("plant", 2); got != want {
 				t.Errorf("seed %d: in any order\n%s\nin order\n%s", seed, got, want)
 			}
