@@ -165,13 +165,13 @@ func TestBoundary(t *testing.T) {
 		}
 	}
 	var days []string
-	for _, k := range c.Closings(day("2026-03-01")) {
+	for _, k := range c.Closings(day("2026-03-01"), Date{}) {
 		days = append(days, k.Day.String())
 	}
 	if !slices.Equal(days, []string{"2026-03-01", "2026-03-03"}) {
 		t.Errorf("closings from 2026-03-01: %v; want the day of the reading at midnight and the running one", days)
 	}
-	if l := c.Closings(day("2026-03-04")); l == nil || len(l) != 0 {
+	if l := c.Closings(day("2026-03-04"), Date{}); l == nil || len(l) != 0 {
 		t.Errorf("closings after the last: %v, want an empty list that is not nil", l)
 	}
 }
@@ -187,7 +187,7 @@ func TestClosingsGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := json.MarshalIndent(c.Closings(Date{}), "", "  ")
+	got, err := json.MarshalIndent(c.Closings(Date{}, Date{}), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestClosingsAreTheCallers(t *testing.T) {
 	}
 	add(at(1, "0"))
 	add(at(2, "50"))
-	given := c.Closings(Date{})
+	given := c.Closings(Date{}, Date{})
 	r, err := RestoreCurve(c.Spec(), time.UTC, given)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"a day twice":    func(l []Closing) { l[1] = l[0] },
 		"another zone's": func(l []Closing) { l[1].Day = l[1].Day.Next() },
 	} {
-		l := c.Closings(Date{})
+		l := c.Closings(Date{}, Date{})
 		spoil(l)
 		if _, err := RestoreCurve(Register{}, time.UTC, l); err == nil {
 			t.Errorf("%s: restored all the same", name)

@@ -20,11 +20,14 @@ type Curve struct {
 	slack micro  // most that rule 7 lets a register lag behind
 	gap   int64  // ms
 	days  []Closing
-	end   int64 // ms UTC at which the last day ends
+	order []int32 // ordinals of the days, to find one fast
+	end   int64   // ms UTC at which the last day ends
 	first Reading
 	next  int   // changes of the spec that are done
 	noted []int // which days have events, ascending
 	dirty Date  // first day changed since Clean; the zero Date for none
+	until Date  // last one; the zero Date for all after dirty
+	fresh bool  // nothing was changed before Rewind
 }
 
 var (
@@ -97,8 +100,9 @@ func copied[T any](p *T) *T {
 
 // settleEnd finds again what follows from the closings.
 func (c *Curve) settleEnd() {
-	c.first, c.next, c.noted = Reading{}, 0, c.noted[:0]
+	c.first, c.next, c.noted, c.order = Reading{}, 0, c.noted[:0], c.order[:0]
 	for i := range c.days {
+		c.order = append(c.order, c.days[i].Day.ordinal())
 		if c.first.At == 0 {
 			c.first = c.days[i].First
 		}
@@ -118,10 +122,14 @@ func (c *Curve) last() *Closing { return &c.days[len(c.days)-1] }
 // Spec returns what the curve was made for.
 func (c *Curve) Spec() Register { return c.spec }
 
-// Closings returns the closings from a day on, ascending, the day that is still
-// running included. The result is the caller's.
-func (c *Curve) Closings(from Date) []Closing {
-	out := clone(c.days[c.index(from):])
+// Closings returns the closings from a day to another, both included, ascending;
+// to the one that is still running when to is no day. The result is the caller's.
+func (c *Curve) Closings(from, to Date) []Closing {
+	end := len(c.days)
+	if to != (Date{}) {
+		end = c.index(to.Next())
+	}
+	out := clone(c.days[c.index(from):end])
 	if out == nil {
 		return []Closing{}
 	}
@@ -130,7 +138,7 @@ func (c *Curve) Closings(from Date) []Closing {
 
 // index returns the place of the first closing not before a day.
 func (c *Curve) index(day Date) int {
-	i, _ := slices.BinarySearchFunc(c.days, day, func(k Closing, d Date) int { return k.Day.Compare(d) })
+	i, _ := slices.BinarySearch(c.order, day.ordinal())
 	return i
 }
 
@@ -150,6 +158,7 @@ func (c *Curve) Rewind(day Date) (Date, Tail) {
 	clear(c.days[i:])
 	c.days = c.days[:i]
 	c.settleEnd()
+	c.fresh = c.dirty == Date{}
 	c.touch(day)
 	return day, tail
 }
@@ -167,22 +176,27 @@ func (c *Curve) Rejoin(t Tail, last Date) bool {
 	if !ok || t[i].KnownBy != (Date{}) || k.Newest.At != t[i].Newest.At || !equalState(&k.State, &t[i].State) || c.first.At == 0 {
 		return false
 	}
+	if c.fresh {
+		c.until = k.Day
+	}
 	c.days = append(c.days, t[i+1:]...)
 	c.settleEnd()
 	return true
 }
 
 func (c *Curve) touch(day Date) {
+	c.until = Date{}
 	if c.dirty == (Date{}) || day.Before(c.dirty) {
 		c.dirty = day
 	}
 }
 
-// Dirty returns the first day whose closing has changed since Clean, if any has.
-func (c *Curve) Dirty() (Date, bool) { return c.dirty, c.dirty != Date{} }
+// Dirty returns the first day whose closing has changed since Clean, if any has,
+// and the last one, or no day when all after the first may have.
+func (c *Curve) Dirty() (from, to Date, ok bool) { return c.dirty, c.until, c.dirty != Date{} }
 
 // Clean says that all closings are kept as they are now.
-func (c *Curve) Clean() { c.dirty = Date{} }
+func (c *Curve) Clean() { c.dirty, c.until = Date{}, Date{} }
 
 // Add takes the next sample. It returns an error that wraps ErrLate or
 // ErrConflict, and then it has changed nothing.
@@ -233,8 +247,8 @@ func (c *Curve) Add(s Sample) error {
 func (c *Curve) day(at int64) *Closing {
 	if len(c.days) > 0 && at <= c.end {
 		k := c.last()
-		if c.dirty == (Date{}) {
-			c.dirty = k.Day
+		if c.dirty == (Date{}) || c.until != (Date{}) {
+			c.touch(k.Day)
 		}
 		return k
 	}
@@ -245,7 +259,7 @@ func (c *Curve) day(at int64) *Closing {
 	} else {
 		next.Out = !c.spec.Installed && len(c.spec.Changes) > 0
 	}
-	c.days = append(c.days, next)
+	c.days, c.order = append(c.days, next), append(c.order, next.Day.ordinal())
 	c.end = next.Day.Next().startMs(c.zone)
 	c.touch(next.Day)
 	return c.last()

@@ -44,6 +44,9 @@ func (d Date) Compare(e Date) int {
 	return 1
 }
 
+// ordinal returns a number that orders days; it does not count them.
+func (d Date) ordinal() int32 { return int32(d.Year*512 + int(d.Month)*32 + d.Day) }
+
 // Before reports whether d is before e.
 func (d Date) Before(e Date) bool { return d.Compare(e) < 0 }
 

@@ -87,3 +87,21 @@ func (m micro) kWh() decimal.Decimal { return decimal.New(int64(m), -6) }
 
 // microDown rounds down to 10^-6 kWh.
 func microDown(d decimal.Decimal) micro { return -microUp(d.Neg()) }
+
+// sum adds up differences, exactly: those of whole 10^-6 kWh without a decimal for each.
+type sum struct {
+	whole micro
+	rest  decimal.Decimal
+}
+
+func (s *sum) add(from, to decimal.Decimal) {
+	x, ok := exactMicro(from)
+	y, ok2 := exactMicro(to)
+	if !ok || !ok2 || s.whole > endless || s.whole < -endless {
+		s.rest = s.rest.Add(to.Sub(from))
+		return
+	}
+	s.whole += y - x
+}
+
+func (s *sum) kWh() decimal.Decimal { return s.whole.kWh().Add(s.rest) }

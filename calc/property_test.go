@@ -16,7 +16,7 @@ import (
 // dump is everything a curve holds, as it is stored.
 func dump(t testing.TB, c *Curve) string {
 	t.Helper()
-	text, err := json.Marshal(c.Closings(Date{}))
+	text, err := json.Marshal(c.Closings(Date{}, Date{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
@@ -151,11 +151,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		}
 		b.meter(&p.Meters[i], c)
 	}
-	for _, month := range r.Period.Months() {
-		if b.reached(month) {
-			r.Months[month.Start.String()[:len("2020-05")]] = b.measured(month)
-		}
-	}
+	b.months()
 	b.inputsOf()
 	er := new(big.Int)
 	for _, v := range r.Period.Vintages() {
@@ -185,7 +181,9 @@ type builder struct {
 	total       *big.Rat          // ER of the vintages before rounding
 	claimed     map[feed]*big.Rat // what is claimable in the period
 	steps       []step
-	newest      int64 // ms UTC of the newest sample of any meter
+	raising     map[string]bool     // what raises reported
+	factors     map[string]*big.Rat // kWh → unit, by symbol
+	newest      int64               // ms UTC of the newest sample of any meter
 }
 
 // meter adds what one meter measured.
@@ -309,13 +307,24 @@ func (b *builder) reached(s Span) bool {
 	return false
 }
 
-// measured returns what the counting meters measured in a span, kWh.
-func (b *builder) measured(s Span) decimal.Decimal {
-	var sum decimal.Decimal
+// months fills in what the counting meters measured in each month, kWh.
+func (b *builder) months() {
+	months := b.report.Period.Months()
+	sums := make([]sum, len(months))
 	for i, c := range b.curves {
-		if b.project.Meters[i].Role == RoleCounts {
-			sum = sum.Add(c.Energy(s.Start, s.End.Next()))
+		if b.project.Meters[i].Role != RoleCounts {
+			continue
+		}
+		from := c.Total(b.report.Period.Start)
+		for k, month := range months {
+			to := c.Total(month.End.Next())
+			sums[k].add(from, to)
+			from = to
 		}
 	}
-	return sum
+	for k, month := range months {
+		if b.reached(month) {
+			b.report.Months[month.Start.String()[:len("2020-05")]] = sums[k].kWh()
+		}
+	}
 }

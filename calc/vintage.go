@@ -3,7 +3,10 @@ package calc
 import (
 	"maps"
 	"math/big"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -13,10 +16,12 @@ import (
 // it comes to, and returns the whole tonnes.
 func (b *builder) vintage(s Span) (*big.Int, error) {
 	in, amounts := b.inputs(), make(map[string]*big.Rat)
+	energy := make([]decimal.Decimal, len(b.curves))
 	for i := range b.project.Meters {
 		if m := &b.project.Meters[i]; m.Role == RoleCounts {
+			energy[i] = b.curves[i].Energy(s.Start, s.End.Next())
 			v := b.valueOf(in, m.Parameter, m.UnitName())
-			v.Add(v, b.convert(m, b.curves[i].Energy(s.Start, s.End.Next())))
+			v.Add(v, b.convert(m, energy[i]))
 		}
 	}
 	b.addInputs(s, in, amounts)
@@ -28,13 +33,12 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 		if m.Role != RoleCounts {
 			continue
 		}
-		e := b.curves[i].Energy(s.Start, s.End.Next())
 		held := heldIn(b.lines[i], s.Start.Year)
 		if !held.IsZero() {
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Sub(v, b.convert(m, held))
 		}
-		claim := b.convert(m, e.Sub(held))
+		claim := b.convert(m, energy[i].Sub(held))
 		if amounts[m.Parameter] == nil {
 			amounts[m.Parameter] = new(big.Rat)
 		}
@@ -108,8 +112,13 @@ func (b *builder) valueOf(in *inputs, symbol, unit string) *big.Rat {
 }
 
 func (b *builder) convert(m *Meter, kWh decimal.Decimal) *big.Rat {
-	factor, _ := energyFactor(b.methodology.parameter(m.Parameter).Unit) // Fits has seen to it
-	return factor.Mul(factor, kWh.Rat())
+	factor := b.factors[m.Parameter]
+	if factor == nil {
+		factor, _ = energyFactor(b.methodology.parameter(m.Parameter).Unit) // Fits has seen to it
+		b.factors[m.Parameter] = factor
+	}
+	r := kWh.Rat()
+	return r.Mul(r, factor)
 }
 
 // against turns every line of a vintage against the project: what raises ER is
@@ -120,8 +129,11 @@ func (b *builder) against(s Span, in *inputs) error {
 	for i := range b.project.Meters {
 		m := &b.project.Meters[i]
 		b.lines[i] = append(b.lines[i], b.uncalibrated(m, b.curves[i], s)...)
+		if m.Role != RoleCounts || b.raises(m.Parameter) {
+			continue
+		}
 		unread := b.unread(m, b.curves[i], s)
-		if m.Role != RoleCounts || !has(b.lines[i], s.Start.Year) && len(unread) == 0 {
+		if !has(b.lines[i], s.Start.Year) && len(unread) == 0 {
 			continue
 		}
 		if base == nil {
@@ -146,6 +158,39 @@ func (b *builder) against(s Span, in *inputs) error {
 		}
 	}
 	return nil
+}
+
+// plainly is a formula in which more of anything is more of the whole, when no
+// number is below 0.
+var plainly = regexp.MustCompile(`^[A-Za-z0-9_\s*+().,]*$`)
+
+var identifier = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+
+// raises reports whether it can be read off the formulas that more of a parameter
+// is never less ER. Where it cannot, that is tried for each meter, which costs the
+// square of the units.
+func (b *builder) raises(symbol string) bool {
+	if known, ok := b.raising[symbol]; ok {
+		return known
+	}
+	f := b.methodology.Formulas
+	ok := strings.ReplaceAll(f.ER, " ", "") == "RE-PE" && plainly.MatchString(f.RE) && !slices.Contains(identifier.FindAllString(f.PE, -1), symbol)
+	for _, name := range identifier.FindAllString(f.RE, -1) {
+		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
+	}
+	for _, name := range identifier.FindAllString(f.PE, -1) {
+		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
+	}
+	for _, v := range b.project.Parameters {
+		ok = ok && !v.Value.IsNegative()
+	}
+	for _, u := range b.project.Units {
+		for _, v := range u.Parameters {
+			ok = ok && !v.Value.IsNegative()
+		}
+	}
+	b.raising[symbol] = ok
+	return ok
 }
 
 func has(lines []Deduction, year int) bool {

@@ -233,8 +233,8 @@ func (s *settle) step(ctx context.Context) error {
 func (s *settle) commit(ctx context.Context, u series.Update, records int) error {
 	u.Closings = make(map[string]series.Closings)
 	for key, r := range s.registers {
-		if from, ok := r.curve.Dirty(); ok {
-			u.Closings[key] = series.Closings{From: from, List: r.curve.Closings(from)}
+		if from, to, ok := r.curve.Dirty(); ok {
+			u.Closings[key] = series.Closings{From: from, To: to, List: r.curve.Closings(from, to)}
 		}
 	}
 	var err error

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -22,9 +23,11 @@ type Update struct {
 }
 
 // Closings takes the place of everything that is stored of a register from day
-// From on. List is ascending and may be empty.
+// From to day To, or to the end when To is no day. List is ascending and may be
+// empty.
 type Closings struct {
 	From calc.Date
+	To   calc.Date
 	List []calc.Closing
 }
 
@@ -339,12 +342,16 @@ func (w *update) add(query string, args ...any) (int64, error) {
 }
 
 func (w *update) closings(register string, c Closings) error {
-	if _, err := w.tx.ExecContext(w.ctx, `DELETE FROM closings WHERE register = ? AND day >= ?`, register, dayNumber(c.From)); err != nil {
+	to := int64(math.MaxInt64)
+	if c.To != (calc.Date{}) {
+		to = dayNumber(c.To)
+	}
+	if _, err := w.tx.ExecContext(w.ctx, `DELETE FROM closings WHERE register = ? AND day BETWEEN ? AND ?`, register, dayNumber(c.From), to); err != nil {
 		return err
 	}
 	for i := range c.List {
 		day := c.List[i].Day
-		if day.Before(c.From) || i > 0 && !c.List[i-1].Day.Before(day) {
+		if day.Before(c.From) || dayNumber(day) > to || i > 0 && !c.List[i-1].Day.Before(day) {
 			return fmt.Errorf("closings of %s: %v does not come after what is before it", register, day)
 		}
 		text, err := json.Marshal(c.List[i])

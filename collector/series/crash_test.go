@@ -20,7 +20,7 @@ import (
 // samples of each cursor, its state, and the closing of one register.
 func step(n uint64) Update {
 	u := Update{Cursor: n, State: fmt.Append(nil, n), Closings: map[string]Closings{
-		"k": {date("2020-01-01"), []calc.Closing{{Day: date("2020-01-01"), Readings: int(n)}}}}}
+		"k": {From: date("2020-01-01"), List: []calc.Closing{{Day: date("2020-01-01"), Readings: int(n)}}}}}
 	for i := range uint64(50) {
 		s := sample("e", int64(n*1000+i), n, fmt.Sprint(n))
 		s.Device = fmt.Sprint("inv-", n%7) // a device may first appear in any update

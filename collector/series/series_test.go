@@ -353,7 +353,7 @@ func TestClosings(t *testing.T) {
 		{"earlier than everything", "0001-01-01", []calc.Closing{closing("2020-05-14", "1"), closing("2020-05-15", "2")}, []string{"2020-05-14 1", "2020-05-15 2"}},
 		{"all go away", "0001-01-01", []calc.Closing{}, nil},
 	} {
-		_, err := db.Apply(t.Context(), Update{Cursor: uint64(i), Closings: map[string]Closings{"a": {date(tt.from), tt.list}, "b": {date("2020-01-01"), []calc.Closing{closing("2020-01-01", "7")}}}})
+		_, err := db.Apply(t.Context(), Update{Cursor: uint64(i), Closings: map[string]Closings{"a": {From: date(tt.from), List: tt.list}, "b": {From: date("2020-01-01"), List: []calc.Closing{closing("2020-01-01", "7")}}}})
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
@@ -369,7 +369,7 @@ func TestClosings(t *testing.T) {
 		"out of order":         {closing("2020-01-02", "1"), closing("2020-01-01", "1")},
 		"a day twice":          {closing("2020-01-02", "1"), closing("2020-01-02", "1")},
 	} {
-		if _, err := db.Apply(t.Context(), Update{Closings: map[string]Closings{"b": {date("2020-01-01"), list}}}); err == nil {
+		if _, err := db.Apply(t.Context(), Update{Closings: map[string]Closings{"b": {From: date("2020-01-01"), List: list}}}); err == nil {
 			t.Errorf("%s: closings were taken", name)
 		}
 	}
@@ -385,7 +385,7 @@ func TestAnUpdateIsWholeOrNothing(t *testing.T) {
 	db := open(t, path)
 	apply(t, db, 1, sample("a", 100, 1, "1"))
 	refused := Update{Cursor: 2, State: []byte("x"), Samples: []wire.Sample{sample("b", 100, 2, "2"), sample("c", 200, 2, "2")},
-		Closings: map[string]Closings{"k": {date("2020-01-02"), []calc.Closing{{Day: date("2020-01-01")}}}}}
+		Closings: map[string]Closings{"k": {From: date("2020-01-02"), List: []calc.Closing{{Day: date("2020-01-01")}}}}}
 	refused.Samples[1].Device, refused.Samples[1].Epoch = "inv-9", wire.Epoch{9}
 	if _, err := db.Apply(t.Context(), refused); err == nil {
 		t.Fatal("closings before their first day were taken")
