@@ -161,7 +161,14 @@ type bookReader struct {
 	curves       map[string]*calc.Curve         // by register; only what has a key here is taken
 	devices      map[string]bool                // edge/device of them
 	serials      serials                        // nil when they are not asked for
+	keys         map[declared][]string          // registers by point, "" for those that nobody asks for
 	take         func(key string, x *calc.Sample) error
+}
+
+// declared is a declaration as an edge made it.
+type declared struct {
+	edge string
+	hash wire.Hash
 }
 
 type waitingReading struct {
@@ -171,7 +178,7 @@ type waitingReading struct {
 
 func newBookReader(curves map[string]*calc.Curve, take func(key string, x *calc.Sample) error) *bookReader {
 	b := &bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
-		waiting: make(map[wire.Hash][]waitingReading), curves: curves, devices: make(map[string]bool), take: take}
+		waiting: make(map[wire.Hash][]waitingReading), curves: curves, devices: make(map[string]bool), keys: make(map[declared][]string), take: take}
 	for key := range curves {
 		b.devices[deviceOf(key)] = true
 	}
@@ -255,18 +262,33 @@ func (b *bookReader) imported(r *store.Record) error {
 func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) error {
 	d := b.declarations[rec.Reading.Declaration]
 	device := batch.Edge + "/" + d.Device
-	if b.serials != nil {
+	if b.serials != nil && d.Serial != "" {
 		b.serials.note(device, d.Serial, rec.Wall)
 	}
 	if !b.devices[device] {
 		return nil
 	}
-	for _, x := range decodeReading(batch, rec, d) {
-		if key := x.Key(); b.curves[key] != nil && x.At >= -maxTime && x.At <= maxTime {
-			s := reading(&x)
-			if err := b.take(key, &s); err != nil {
-				return err
+	id := declared{batch.Edge, rec.Reading.Declaration}
+	keys, ok := b.keys[id]
+	if !ok {
+		for i := range d.Points {
+			key := device + "/" + d.Points[i].Name
+			if b.curves[key] == nil {
+				key = ""
 			}
+			keys = append(keys, key)
+		}
+		b.keys[id] = keys
+	}
+	for _, v := range d.Values(rec.Reading) {
+		p := &d.Points[v.Point]
+		at := rec.Wall + int64(blockDelta(d, p, rec.Reading))
+		if keys[v.Point] == "" || at < -maxTime || at > maxTime {
+			continue
+		}
+		s := calc.Sample{At: at, Value: v.Number, Unit: p.Unit, Good: v.Quality == wire.Good, Reason: v.Reason}
+		if err := b.take(keys[v.Point], &s); err != nil {
+			return err
 		}
 	}
 	return nil
