@@ -79,3 +79,32 @@ func TestFloorOncePerVintage(t *testing.T) {
 		t.Errorf("vintages %s and %s, in all %s; want 0, 1 and 1", a, b, r.ER)
 	}
 }
+
+// What can be read off the formulas must be what trying shows.
+func TestRaises(t *testing.T) {
+	p, m, curve := everything(t)
+	b, err := p.build(m, 0, curve, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for symbol, want := range map[string]bool{"EG": true, "EC": false} {
+		b.raising = make(map[string]bool)
+		if got := b.raises(symbol); got != want {
+			t.Errorf("more of %s never lowers ER: %v, want %v", symbol, got, want)
+		}
+	}
+	for name, spoil := range map[string]func(){
+		"a factor below 0":  func() { v := Number{num("-1")}; p.Parameters["EF"] = Value{&v, "tCO2/MWh", "x"} },
+		"a difference":      func() { m.Formulas.RE = "sum(EG) * EF - EG" },
+		"a quotient":        func() { m.Formulas.RE = "EF / sum(EG)" },
+		"another function":  func() { m.Formulas.RE = "min(sum(EG), EF)" },
+		"ER of another way": func() { m.Formulas.ER = "RE - 2 * PE" },
+	} {
+		p, m, _ = everything(t)
+		spoil()
+		b.project, b.methodology, b.raising = p, m, make(map[string]bool)
+		if b.raises("EG") {
+			t.Errorf("%s: read off the formulas all the same", name)
+		}
+	}
+}

@@ -130,32 +130,38 @@ func (t *table) rows(r *csv.Reader, head []string, scale decimal.Decimal, clock 
 			wrong("%d columns, want at least %d", len(f), max(at, value)+1)
 			continue
 		}
-		ms, twice, err := clock(strings.TrimSpace(f[at]), last)
-		if err != nil {
+		if err := t.row(out, strings.TrimSpace(f[at]), strings.TrimSpace(f[value]), scale, clock, &last); err != nil {
 			wrong("%v", err)
-			continue
 		}
-		if twice {
-			out.twice++
-		}
-		if ms < last {
-			out.unordered++
-		}
-		last = ms
-		row := collector.ImportRow{At: ms}
-		if v := strings.TrimSpace(f[value]); t.none(v) {
-			out.missing++
-		} else {
-			d, err := t.number(v)
-			if err != nil {
-				wrong("value %q is no number; --na names texts that stand for no value", v)
-				continue
-			}
-			d = d.Mul(scale)
-			row.Value = &d
-		}
-		out.rows = append(out.rows, row)
 	}
+}
+
+// row adds one reading. last is the time of the line before.
+func (t *table) row(out *readings, at, value string, scale decimal.Decimal, clock func(string, int64) (int64, bool, error), last *int64) error {
+	ms, twice, err := clock(at, *last)
+	if err != nil {
+		return err
+	}
+	r := collector.ImportRow{At: ms}
+	if t.none(value) {
+		out.missing++
+	} else {
+		d, err := t.number(value)
+		if err != nil {
+			return fmt.Errorf("value %q is no number; --na names texts that stand for no value", value)
+		}
+		d = d.Mul(scale)
+		r.Value = &d
+	}
+	if twice {
+		out.twice++
+	}
+	if ms < *last {
+		out.unordered++
+	}
+	*last = ms
+	out.rows = append(out.rows, r)
+	return nil
 }
 
 func matches(f []string, where map[int]string) bool {

@@ -32,6 +32,9 @@ func (f *exportFlags) run(ctx context.Context, col *collector.Collector, w io.Wr
 	if f.Meter != "" && !slices.ContainsFunc(p.Meters, func(m calc.Meter) bool { return m.Key == f.Meter }) {
 		return configs.Setup(fmt.Errorf("project %s has no meter %q", f.Project, f.Meter))
 	}
+	if f.Period < 1 || f.Period > len(p.Periods) {
+		return configs.Setup(fmt.Errorf("project %s has no period %d; it has %d", f.Project, f.Period, len(p.Periods)))
+	}
 	r, err := col.Report(ctx, f.Project, f.Period-1)
 	if err != nil {
 		return configs.Setup(err)

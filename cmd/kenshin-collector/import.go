@@ -119,29 +119,15 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 	if err != nil {
 		return nil, err
 	}
-	spec.Changes, spec.Excluded, spec.Installed = nil, nil, true
-	c := calc.NewCurve(spec, zone)
 	rows := slices.Clone(in.rows)
 	slices.SortStableFunc(rows, func(a, b collector.ImportRow) int { return cmp.Compare(a.At, b.At) })
-	same, conflicts, gap := 0, 0, int64(0)
-	for k, r := range rows {
-		s := calc.Sample{At: r.At, Unit: f.Unit, Good: r.Value != nil, Imported: true}
-		if r.Value != nil {
-			s.Value = *r.Value
-		}
-		err := c.Add(s)
-		switch {
-		case errors.Is(err, calc.ErrConflict):
-			conflicts++
-		case err != nil:
-			return nil, err
-		}
-		if k > 0 {
-			if r.At == rows[k-1].At && err == nil {
-				same++
-			}
-			gap = max(gap, r.At-rows[k-1].At)
-		}
+	c, same, conflicts, err := f.settleAlone(rows, spec, zone)
+	if err != nil {
+		return nil, err
+	}
+	gap := int64(0)
+	for k := range rows[1:] {
+		gap = max(gap, rows[k+1].At-rows[k].At)
 	}
 	from, to := rows[0].At, rows[len(rows)-1].At
 	local := func(ms int64) string { return time.UnixMilli(ms).In(zone).Format(time.RFC3339) }
@@ -172,4 +158,26 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 		problems = errors.Join(problems, fmt.Errorf("%s kWh in %s h are more than rated power of %s kW makes (%s kWh): is --unit %s right?", energy, hours.StringFixed(1), spec.RatedKW, most.StringFixed(0), f.Unit))
 	}
 	return problems, nil
+}
+
+// settleAlone settles rows, in the order of their time, without anything that the
+// book holds. It counts those that say the same again and those that contradict.
+func (f *importFlags) settleAlone(rows []collector.ImportRow, spec calc.Register, zone *time.Location) (c *calc.Curve, same, conflicts int, err error) {
+	spec.Changes, spec.Excluded, spec.Installed = nil, nil, true
+	c = calc.NewCurve(spec, zone)
+	for k, r := range rows {
+		s := calc.Sample{At: r.At, Unit: f.Unit, Good: r.Value != nil, Imported: true}
+		if r.Value != nil {
+			s.Value = *r.Value
+		}
+		switch err := c.Add(s); {
+		case errors.Is(err, calc.ErrConflict):
+			conflicts++
+		case err != nil:
+			return nil, 0, 0, err
+		case k > 0 && r.At == rows[k-1].At:
+			same++
+		}
+	}
+	return c, same, conflicts, nil
 }
