@@ -68,7 +68,7 @@ func (e *explainer) head() {
 	if p.Status != "" {
 		e.print("status: %s; its numbers are invented", p.Status)
 	}
-	if e.methodology.Status != Approved {
+	if e.methodology.Status != Published {
 		e.print("status of the methodology file: %s", e.methodology.Status)
 	}
 }
@@ -174,11 +174,9 @@ func (e *explainer) vintage(s *step) {
 			}
 		}
 	}
-	f := e.methodology.Formulas
-	e.line("RE = "+f.RE, numberText(s.out.re), "tCO2")
-	e.line("PE = "+f.PE, numberText(s.out.pe), "tCO2")
-	e.line("ER = "+f.ER, numberText(s.out.er), "tCO2")
-	e.line("ER rounded down to whole tonnes, once", floor(s.out.er), "tCO2")
+	x := e.methodology.explanation(e.w, e.formulas, s.in)
+	x.out.indent = "  "
+	x.formulas()
 	d, ok := e.report.Splits[strconv.Itoa(s.span.Start.Year)]
 	if !ok {
 		return
@@ -200,7 +198,10 @@ func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
 		return
 	}
 	from := "monitored"
-	if !a.Monitored {
+	switch {
+	case a.Calendar:
+		from = "calendar"
+	case !a.Monitored:
 		x, ok := e.project.Units[unit].Parameters[a.Symbol]
 		if !ok {
 			x = e.project.Parameters[a.Symbol]

@@ -9,21 +9,37 @@ import (
 // bench is a scope with one symbol of each sort, and inputs for two units.
 func bench() (scope, *inputs) {
 	s := scope{
-		"EG":   {unit{"MWh": 1}, true},
-		"EGK":  {unit{"kWh": 1}, true},
-		"COP":  {unit{}, true},
-		"EF":   {unit{"tCO2": 1, "MWh": -1}, false},
-		"EFK":  {unit{"kgCO2": 1, "kWh": -1}, false},
-		"GRID": {unit{"MWh": 1}, false},
-		"FC":   {unit{"t": 1}, false},
-		"NCV":  {unit{"GJ": 1, "t": -1}, false},
-		"EFF":  {unit{"tCO2": 1, "GJ": -1}, false},
-		"ZERO": {unit{}, false},
-		"GAS":  {unit{"Nm3": 1}, false},
+		"EG":   {unit: unit{"MWh": 1}, each: true},
+		"EGK":  {unit: unit{"kWh": 1}, each: true},
+		"COP":  {unit: unit{}, each: true},
+		"EF":   {unit: unit{"tCO2": 1, "MWh": -1}, each: false},
+		"EFK":  {unit: unit{"kgCO2": 1, "kWh": -1}, each: false},
+		"GRID": {unit: unit{"MWh": 1}, each: false},
+		"FC":   {unit: unit{"t": 1}, each: false},
+		"NCV":  {unit: unit{"GJ": 1, "t": -1}, each: false},
+		"EFF":  {unit: unit{"tCO2": 1, "GJ": -1}, each: false},
+		"ZERO": {unit: unit{}, each: false},
+		"GAS":  {unit: unit{"Nm3": 1}, each: false},
+		"DAY":  {unit: unit{"MWh": 1}, each: true, daily: true},
+		"CAT":  {unit: unit{}, daily: true},
+		"KW":   {unit: unit{"kW": 1}},
+		"DAYS": {unit: unit{"d": 1}},
+		"CLASS": {unit: unit{}, table: &Table{Symbol: "CLASS", By: "MWh", Unit: "1", Rows: []Row{
+			{numberOf("10"), Number{num("1")}}, {numberOf("50"), Number{num("2")}}, {nil, Number{num("3")}},
+		}}},
 	}
+	half, err := (&compiler{scope: s}).read("EG / 2")
+	if err != nil {
+		panic(err)
+	}
+	s["HALF"] = kind{unit: unit{"MWh": 1}, each: true, term: half}
 	in := &inputs{
 		project: map[string]*big.Rat{"EF": big.NewRat(533, 1000), "EFK": big.NewRat(533, 1000), "GRID": big.NewRat(100, 1), "FC": big.NewRat(2, 1),
-			"NCV": big.NewRat(43, 1), "EFF": big.NewRat(726, 10000), "ZERO": new(big.Rat), "GAS": big.NewRat(9, 1)},
+			"NCV": big.NewRat(43, 1), "EFF": big.NewRat(726, 10000), "ZERO": new(big.Rat), "GAS": big.NewRat(9, 1), "KW": big.NewRat(5, 1), "DAYS": big.NewRat(2, 1)},
+		days: 2,
+		daily: map[string]map[string][]*big.Rat{
+			"": {"CAT": {big.NewRat(1, 1), new(big.Rat)}}, "a": {"DAY": {big.NewRat(4, 1), big.NewRat(6, 1)}}, "b": {"DAY": {big.NewRat(2, 1), big.NewRat(3, 1)}},
+		},
 		units: []unitInputs{
 			{"a", map[string]*big.Rat{"EG": big.NewRat(10, 1), "EGK": big.NewRat(10000, 1), "COP": big.NewRat(3, 1)}},
 			{"b", map[string]*big.Rat{"EG": big.NewRat(5, 1), "EGK": big.NewRat(5000, 1), "COP": big.NewRat(7, 1)}},
@@ -49,6 +65,31 @@ func TestFormulas(t *testing.T) {
 		{"1 - 0.25", "1", "0.75", ""},
 		{"(((GRID)))", "MWh", "100", ""},
 
+		{"sum(sum_d(DAY))", "MWh", "15", ""},
+		{"sum_d(sum(DAY) * CAT)", "MWh", "6", ""},
+		{"sum(sum_d(DAY * CAT) * EF)", "tCO2", "3.198", ""},
+		{"sum_d(CAT)", "1", "1", ""},
+		{"sum(HALF) * EF", "tCO2", "3.9975", ""},
+		{"MWh(KW * DAYS)", "MWh", "0.24", ""},
+		{"GJ(KW * DAYS)", "GJ", "0.864", ""},
+		{"CLASS(sum(EG) * 0.6666)", "1", "1", ""},
+		{"CLASS(sum(EG) * 2 / 3)", "1", "2", ""},
+		{"CLASS(GRID)", "1", "3", ""},
+		{"sum(EG * CLASS(EG))", "MWh", "25", ""},
+		{"sum(EG) * (ZERO / ZERO)", "MWh", "", "column 17: 0 divided by 0 is no number"},
+		{"ZERO * (ZERO / ZERO) * sum(EG)", "MWh", "0", ""},
+		{"(ZERO / ZERO) * ZERO + GRID / GRID", "1", "1", ""},
+		{"max(ZERO / ZERO, 1)", "1", "", "column 10: 0 divided by 0 is no number"},
+
+		{"sum(DAY)", "", "", "column 1: DAY has a value per day; add it up with sum_d(...)"},
+		{"sum_d(DAY)", "", "", "column 1: DAY has a value per unit; add it up with sum(...)"},
+		{"sum_d(sum(EG))", "", "", "column 1: sum_d of something that is the same for all days"},
+		{"sum_d(sum_d(CAT))", "", "", "column 7: sum_d takes one expression"},
+		{"HALF", "", "", "column 1: HALF has a value per unit"},
+		{"CLASS", "", "", "column 1: CLASS is a table; look up a value in it"},
+		{"CLASS(EF)", "", "", "column 1: table CLASS is looked up by a value in MWh, not in tCO2/MWh"},
+		{"CLASS(GRID, GRID)", "", "", "column 1: table CLASS is looked up by one value"},
+		{"MWh(KW)", "", "", "column 1: kW cannot be converted to MWh"},
 		{"sum(EGK * EF)", "kWh*tCO2/MWh", "7995", ""}, // refused by the methodology: not in tCO2
 		{"sum(EG + EGK)", "", "", "column 8: + joins MWh and kWh; convert one, like MWh(x)"},
 		{"EG * EF", "", "", "column 4: EG has a value per unit; add it up with sum(...)"},
@@ -57,7 +98,7 @@ func TestFormulas(t *testing.T) {
 		{"sum(EG, EG)", "", "", "column 1: sum takes one expression"},
 		{"sum(EG) + EF", "", "", "column 9: + joins MWh and tCO2/MWh"},
 		{"GRID + 1", "", "", "column 6: + joins MWh and 1"},
-		{"XX * 2", "", "", "column 1: XX is no parameter; known are COP, EF"},
+		{"XX * 2", "", "", "column 1: XX is no parameter; known are CAT, CLASS, COP"},
 		{"GRID * (2", "", "", "column 10: expected ')'"},
 		{"GRID GRID", "", "", "column 6: "},
 		{"GRID % 2", "", "", "column 6: % is not part of formulas"},
@@ -98,7 +139,7 @@ func TestFormulas(t *testing.T) {
 				t.Errorf("%s is in %s, want %s", tt.formula, e.unit, tt.unit)
 			}
 			var r *big.Rat
-			if r, err = e.eval(in, nil); err == nil {
+			if r, err = (&evaluation{in: in}).eval(e, place{}); err == nil {
 				value = numberText(r)
 			}
 		}
@@ -118,7 +159,7 @@ func TestEvalDoesNotWriteInputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if _, err := e.eval(in, nil); err != nil {
+			if _, err := (&evaluation{in: in}).eval(e, place{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -181,7 +222,7 @@ func TestNumberText(t *testing.T) {
 // and all that is per energy half as large, it changes by two to the power of its
 // unit's energies. A silent factor would show.
 func FuzzFormula(f *testing.F) {
-	for _, seed := range []string{"sum(EG * EF)", "sum(EG/COP)*EF", "min(GRID, sum(EG))", "MWh(sum(EGK))*EF", "-(-0.5)/ZERO", "((", "0*GRID+FC", "max(0,0)", "kWh(0)", "sum(EG)[:]", "\x00", "η*2"} {
+	for _, seed := range []string{"sum(EG * EF)", "sum(EG/COP)*EF", "min(GRID, sum(EG))", "MWh(sum(EGK))*EF", "-(-0.5)/ZERO", "((", "0*GRID+FC", "max(0,0)", "kWh(0)", "sum(EG)[:]", "\x00", "η*2", "sum(sum_d(DAY*CAT))*EF", "sum(HALF)+CLASS(GRID)*GRID", "MWh(KW*DAYS)", "ZERO*(ZERO/ZERO)"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -190,7 +231,7 @@ func FuzzFormula(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a, err := e.eval(in, nil)
+		a, err := (&evaluation{in: in}).eval(e, place{})
 		if err != nil {
 			return
 		}
@@ -204,7 +245,17 @@ func FuzzFormula(f *testing.F) {
 		for _, u := range twice.units {
 			scale(u.values)
 		}
-		b, err := e.eval(twice, nil)
+		for _, values := range twice.daily {
+			for symbol, list := range values {
+				for d := range list {
+					list[d] = power2(list[d], energies(s[symbol].unit))
+				}
+			}
+		}
+		if strings.Contains(text, "CLASS") {
+			return // a class does not grow with what is looked up
+		}
+		b, err := (&evaluation{in: twice}).eval(e, place{})
 		if want := power2(a, energies(e.unit)); err != nil || b.Cmp(want) != 0 {
 			t.Errorf("%q in %v is %v, with twice the energy %v, %v; want %v", text, e.unit, a, b, err, want)
 		}
@@ -217,7 +268,7 @@ func FuzzFormula(f *testing.F) {
 // energies returns to what power energy stands in a unit.
 func energies(u unit) (power int) {
 	for name, n := range u {
-		if quantity, _, _ := size(name); quantity == "energy" {
+		if quantity, _, _ := size(name); quantity == "energy" || quantity == "power" {
 			power += n
 		}
 	}

@@ -1,35 +1,40 @@
 package calc
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"go/token"
-	"maps"
 	"math/big"
-	"slices"
 	"strings"
 )
 
 // Methodology is what a file in configs/methodologies says: formulas and the
 // parameters they are made of. It ships no number of a project.
 type Methodology struct {
-	Number     string      `yaml:"number"`
-	Version    string      `yaml:"version"`
-	Country    string      `yaml:"country"` // "" for a family that several countries have a methodology of
-	Title      string      `yaml:"title"`
-	Status     string      `yaml:"status"`  // Template, Approved or Unverified
-	Sources    []Source    `yaml:"sources"` // at least one
-	Note       string      `yaml:"note"`    // what a user must know before relying on it
-	Parameters []Parameter `yaml:"parameters"`
-	Formulas   Formulas    `yaml:"formulas"`
-	Rounding   Rounding    `yaml:"rounding"`
-	Examples   []Example   `yaml:"examples"` // at least one; all must come out
+	Number        string      `yaml:"number"`
+	Version       string      `yaml:"version"`
+	Country       string      `yaml:"country"` // "" for a family that several countries have a methodology of
+	Title         string      `yaml:"title"`
+	Family        string      `yaml:"family"`        // short name of the shape, like F3; taken over by those that extend it
+	Extends       *Pin        `yaml:"extends"`       // the methodology whose parts are taken over, see Resolve
+	Status        string      `yaml:"status"`        // Template, Published or Unverified
+	Sources       []Source    `yaml:"sources"`       // at least one
+	Note          string      `yaml:"note"`          // what a user must know before relying on it
+	Applicability []string    `yaml:"applicability"` // what a project must be to come under it, as far as that is published
+	Index         string      `yaml:"index"`         // what unit i is, like "project chiller"
+	Parameters    []Parameter `yaml:"parameters"`
+	Tables        []Table     `yaml:"tables"`
+	Terms         []Term      `yaml:"terms"`
+	Formulas      Formulas    `yaml:"formulas"`
+	Rounding      Rounding    `yaml:"rounding"`
+	Examples      []Example   `yaml:"examples"` // at least one; all must come out
 }
 
 // Status of a methodology file.
 const (
-	Template   = "template"   // the shape of a family, no approved text
-	Approved   = "approved"   // written from the approved document that its sources name
+	Template   = "template"   // the shape of a family as published summaries have it, no approved methodology
+	Published  = "published"  // the shape that its sources publish of the approved methodology
 	Unverified = "unverified" // written from recall; never for a sealed period
 )
 
@@ -37,24 +42,75 @@ const (
 type Source struct {
 	Document string `yaml:"document"`
 	URL      string `yaml:"url"`
-	Tag      string `yaml:"tag"` // P published text, S structure taken from a published summary
+	Tag      string `yaml:"tag"` // P published text, S structure taken from a published summary, R recall
 }
 
 // Parameter is a symbol of the formulas.
 type Parameter struct {
-	Symbol      string   `yaml:"symbol"`
+	Symbol      string   `yaml:"symbol"` // EC_PJ stands for EC_PJ,i,p when it is per unit and monitored
 	Description string   `yaml:"description"`
 	Unit        string   `yaml:"unit"`
 	Monitored   bool     `yaml:"monitored"` // measured ex post; otherwise fixed ex ante by the project
-	Per         string   `yaml:"per"`       // PerUnit or PerProject
+	Calendar    bool     `yaml:"calendar"`  // the number of days of the vintage, which no meter gives
+	Per         string   `yaml:"per"`       // PerUnit, PerProject, PerDay or PerUnitDay
 	Options     []string `yaml:"options"`   // monitoring options A, B, C, when monitored
+	Min         *Number  `yaml:"min"`       // values below are refused
+	Max         *Number  `yaml:"max"`       // values above are refused: 92 for a share of 0.92
 }
 
 // What a parameter has one value for.
 const (
 	PerUnit    = "unit"
 	PerProject = "project"
+	PerDay     = "day"
+	PerUnitDay = "unit-day"
 )
+
+func (p *Parameter) each() bool  { return p.Per == PerUnit || p.Per == PerUnitDay }
+func (p *Parameter) daily() bool { return p.Per == PerDay || p.Per == PerUnitDay }
+
+// within reports a value that the parameter cannot have.
+func (p *Parameter) within(x Number) error {
+	if !x.sane() {
+		return fmt.Errorf("%s has more than 30 digits before or after the point", p.Symbol)
+	}
+	value := strings.TrimSuffix(x.String()+" "+p.Unit, " 1")
+	switch {
+	case p.Min != nil && x.LessThan(p.Min.Decimal):
+		return fmt.Errorf("%s is %s, it cannot be below %s", p.Symbol, value, p.Min)
+	case p.Max != nil && x.GreaterThan(p.Max.Decimal):
+		hint := ""
+		if share := x.Shift(-2); p.Unit == "1" && !share.GreaterThan(p.Max.Decimal) {
+			hint = fmt.Sprintf("; if %s %% is meant, write %s", x, share)
+		}
+		return fmt.Errorf("%s is %s, it cannot be above %s%s", p.Symbol, value, p.Max, hint)
+	}
+	return nil
+}
+
+// Table gives a value by class, such as a reference COP by cooling capacity.
+type Table struct {
+	Symbol      string `yaml:"symbol"` // used like a function: COP_class(CAP)
+	Description string `yaml:"description"`
+	By          string `yaml:"by"`     // unit of the value that is looked up
+	Unit        string `yaml:"unit"`   // unit of what is found
+	Source      string `yaml:"source"` // document and table
+	Rows        []Row  `yaml:"rows"`   // rising; the last takes all that is left
+}
+
+// Row is a class: what is below its limit, and not below that of the row before.
+type Row struct {
+	Below *Number `yaml:"below"` // left out in the last row
+	Value Number  `yaml:"value"`
+}
+
+// Term is a name for a part of the formulas, such as a weighted emission factor.
+type Term struct {
+	Symbol      string `yaml:"symbol"`
+	Description string `yaml:"description"`
+	Unit        string `yaml:"unit"`
+	Formula     string `yaml:"formula"`
+}
 
 // Formulas hold one line each, in the notation of expr.go. ER may use RE and PE.
 type Formulas struct {
@@ -71,88 +127,55 @@ type Rounding struct {
 // Floor is the one rounding there is.
 const Floor = "floor"
 
-// Example is a worked example: numbers in, and what must come out.
-type Example struct {
-	Title      string             `yaml:"title"`
-	Source     string             `yaml:"source"`
-	Parameters Numbers            `yaml:"parameters"` // for the project and for all units
-	Units      map[string]Numbers `yaml:"units"`      // for each unit i
-	Result     ExampleResult      `yaml:"result"`
+// Fault is what is wrong in a methodology's file.
+type Fault struct {
+	Path    string // of the value, such as $.parameters[2].unit
+	Problem string
+	Remedy  string
 }
 
-// Numbers are values by symbol, each in its parameter's unit.
-type Numbers map[string]Number
-
-// ExampleResult is what an Example must give: RE and PE exact, or to 9 decimals
-// when they do not end; ER in whole tonnes.
-type ExampleResult struct {
-	RE Number `yaml:"RE"`
-	PE Number `yaml:"PE"`
-	ER Number `yaml:"ER"`
+// Error returns problem and remedy.
+func (f *Fault) Error() string {
+	if f.Remedy == "" {
+		return f.Problem
+	}
+	return f.Problem + "; " + f.Remedy
 }
 
 // Validate reports the first thing that does not hold: a formula that does not
 // parse or does not fit its units, an example that does not come out.
 func (m *Methodology) Validate() error {
-	switch {
-	case m.Number == "" || m.Version == "" || m.Title == "":
-		return errors.New("a methodology needs number, version and title")
-	case m.Status != Template && m.Status != Approved && m.Status != Unverified:
-		return fmt.Errorf("status %q: want %s, %s or %s", m.Status, Template, Approved, Unverified)
-	case len(m.Sources) == 0:
-		return errors.New("sources: name at least one document with what is published of it")
-	case m.Rounding.ER != Floor:
-		return fmt.Errorf("rounding of ER %q: want %s, the one there is", m.Rounding.ER, Floor)
-	case len(m.Examples) == 0:
-		return errors.New("examples: give at least one, with numbers and what must come out")
-	}
-	for i, s := range m.Sources {
-		if s.Document == "" || s.Tag != "P" && s.Tag != "S" {
-			return fmt.Errorf("source %d: want document, and tag P (published text) or S (structure of a published summary)", i+1)
-		}
-	}
-	if err := m.checkParameters(); err != nil {
-		return err
-	}
-	f, err := m.compile()
-	if err != nil {
-		return err
-	}
-	for i := range m.Examples {
-		if err := m.run(f, &m.Examples[i]); err != nil {
-			return fmt.Errorf("example %d (%s): %w", i+1, m.Examples[i].Title, err)
-		}
+	if f := m.Faults(); len(f) > 0 {
+		return f[0]
 	}
 	return nil
 }
 
-func (m *Methodology) checkParameters() error {
-	seen := make(map[string]bool)
-	for i := range m.Parameters {
-		p := &m.Parameters[i]
-		switch {
-		case !token.IsIdentifier(p.Symbol) || reserved(p.Symbol):
-			return fmt.Errorf("parameter %d: symbol %q: want letters, digits and '_', and no unit or function of the formulas", i+1, p.Symbol)
-		case seen[p.Symbol]:
-			return fmt.Errorf("parameter %s stands twice", p.Symbol)
-		case p.Description == "":
-			return fmt.Errorf("parameter %s has no description", p.Symbol)
-		case p.Per != PerUnit && p.Per != PerProject:
-			return fmt.Errorf("parameter %s: per %q: want %s or %s", p.Symbol, p.Per, PerUnit, PerProject)
-		case p.Monitored == (len(p.Options) == 0):
-			return fmt.Errorf("parameter %s: monitoring options belong to a monitored parameter, and only there", p.Symbol)
-		}
-		for _, o := range p.Options {
-			if o != "A" && o != "B" && o != "C" {
-				return fmt.Errorf("parameter %s: option %q: want A, B or C", p.Symbol, o)
-			}
-		}
-		if _, err := parseUnit(p.Unit); err != nil {
-			return fmt.Errorf("parameter %s: %w", p.Symbol, err)
-		}
-		seen[p.Symbol] = true
+// Sealable reports why no figure under the methodology can be final.
+func (m *Methodology) Sealable() error {
+	if m.Status == Unverified {
+		return fmt.Errorf("methodology %s %s is written from recall: compare it with the approved document, name that as source and set the status, then periods under it can be sealed", m.Number, m.Version)
 	}
 	return nil
+}
+
+// Hash names the rules: a SHA-256 in hex over all of a resolved methodology that
+// goes into a figure, and nothing of its prose.
+func (m *Methodology) Hash() string {
+	type rule struct{ Symbol, Unit, Per, Formula string }
+	rules := []any{m.Number, m.Version, m.Formulas, m.Rounding, m.Tables}
+	for _, p := range m.Parameters {
+		rules = append(rules, rule{p.Symbol, p.Unit, p.Per, fmt.Sprint(p.Monitored, p.Calendar)})
+	}
+	for _, t := range m.Terms {
+		rules = append(rules, rule{t.Symbol, t.Unit, "", t.Formula})
+	}
+	text, err := json.Marshal(rules)
+	if err != nil {
+		panic(err) // strings and decimals always marshal
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 func (m *Methodology) parameter(symbol string) *Parameter {
@@ -168,7 +191,7 @@ func (m *Methodology) parameter(symbol string) *Parameter {
 func (m *Methodology) list(monitored bool) string {
 	var out []string
 	for i := range m.Parameters {
-		if m.Parameters[i].Monitored == monitored {
+		if m.Parameters[i].Monitored == monitored && !m.Parameters[i].Calendar {
 			out = append(out, m.Parameters[i].Symbol)
 		}
 	}
@@ -178,112 +201,18 @@ func (m *Methodology) list(monitored bool) string {
 	return strings.Join(out, ", ")
 }
 
-// formulas are the compiled formulas of a methodology.
-type formulas struct{ re, pe, er *expr }
-
-func (m *Methodology) compile() (*formulas, error) {
-	s := scope{}
+// count fills in the parameters that the calendar gives.
+func (m *Methodology) count(in *inputs, s Span) {
+	in.days = daysOf(s)
+	days := int64(in.days)
 	for i := range m.Parameters {
 		p := &m.Parameters[i]
-		u, err := parseUnit(p.Unit)
-		if err != nil {
-			return nil, fmt.Errorf("parameter %s: %w", p.Symbol, err)
+		if !p.Calendar {
+			continue
 		}
-		s[p.Symbol] = kind{u, p.Per == PerUnit}
-	}
-	tCO2 := unit{"tCO2": 1}
-	f := &formulas{}
-	for _, l := range []struct {
-		name, text string
-		to         **expr
-	}{{"RE", m.Formulas.RE, &f.re}, {"PE", m.Formulas.PE, &f.pe}, {"ER", m.Formulas.ER, &f.er}} {
-		e, err := compile(l.text, s)
-		if err != nil {
-			return nil, fmt.Errorf("formula %s = %s: %w", l.name, l.text, err)
-		}
-		if !e.unit.fits(tCO2) {
-			return nil, fmt.Errorf("formula %s = %s: comes out in %s, want tCO2", l.name, l.text, e.unit)
-		}
-		*l.to = e
-		s[l.name] = kind{tCO2, false}
-	}
-	return f, nil
-}
-
-// inputs are the numbers of one vintage, each in its parameter's unit.
-type inputs struct {
-	project map[string]*big.Rat
-	units   []unitInputs
-}
-
-type unitInputs struct {
-	name   string
-	values map[string]*big.Rat
-}
-
-// outcome is what the formulas give for one vintage, tCO2.
-type outcome struct{ re, pe, er *big.Rat }
-
-// eval applies the formulas. in is left as it was.
-func (f *formulas) eval(in *inputs) (out outcome, err error) {
-	if out.re, err = f.re.eval(in, nil); err != nil {
-		return out, fmt.Errorf("formula RE: %w", err)
-	}
-	if out.pe, err = f.pe.eval(in, nil); err != nil {
-		return out, fmt.Errorf("formula PE: %w", err)
-	}
-	all := inputs{project: maps.Clone(in.project), units: in.units}
-	all.project["RE"], all.project["PE"] = out.re, out.pe
-	if out.er, err = f.er.eval(&all, nil); err != nil {
-		return out, fmt.Errorf("formula ER: %w", err)
-	}
-	return out, nil
-}
-
-// run computes an example and compares.
-func (m *Methodology) run(f *formulas, e *Example) error {
-	if e.Source == "" {
-		return errors.New("has no source; name the document, or say that its numbers are invented")
-	}
-	in := inputs{project: make(map[string]*big.Rat)}
-	if err := m.enter(in.project, e.Parameters, nil); err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.Units)) {
-		u := unitInputs{name, make(map[string]*big.Rat)}
-		if err := m.enter(u.values, e.Parameters, e.Units[name]); err != nil {
-			return fmt.Errorf("unit %s: %w", name, err)
-		}
-		in.units = append(in.units, u)
-	}
-	out, err := f.eval(&in)
-	if err != nil {
-		return err
-	}
-	for _, r := range []struct {
-		name string
-		got  string
-		want Number
-	}{{"RE", numberText(out.re), e.Result.RE}, {"PE", numberText(out.pe), e.Result.PE}, {"ER", floor(out.er).String(), e.Result.ER}} {
-		if r.got != r.want.String() {
-			return fmt.Errorf("%s comes out as %s tCO2, the file says %s", r.name, r.got, r.want)
+		in.project[p.Symbol] = big.NewRat(days, 1)
+		for k := range in.units {
+			in.units[k].values[p.Symbol] = big.NewRat(days, 1)
 		}
 	}
-	return nil
-}
-
-// enter fills in the numbers of an example.
-func (m *Methodology) enter(to map[string]*big.Rat, all, own Numbers) error {
-	for _, numbers := range []Numbers{all, own} {
-		for _, symbol := range slices.Sorted(maps.Keys(numbers)) {
-			if m.parameter(symbol) == nil {
-				return fmt.Errorf("%s is no parameter of the methodology", symbol)
-			}
-			if !numbers[symbol].sane() {
-				return fmt.Errorf("%s has more than 30 digits before or after the point", symbol)
-			}
-			to[symbol] = numbers[symbol].Rat()
-		}
-	}
-	return nil
 }

@@ -287,13 +287,16 @@ func (p *Project) fit(m *Methodology, what string, values map[string]Value, unit
 	for _, symbol := range slices.Sorted(maps.Keys(values)) {
 		a := m.parameter(symbol)
 		switch {
-		case a == nil || a.Monitored:
+		case a == nil || a.Monitored || a.Calendar:
 			return fmt.Errorf("%s %s is none that methodology %v fixes ex ante; it fixes %s", what, symbol, p.Methodology, m.list(false))
 		case unit && a.Per != PerUnit:
 			return fmt.Errorf("%s %s is one number for the whole project in methodology %v; give it under parameters", what, symbol, p.Methodology)
 		case !sameUnit(a.Unit, values[symbol].Unit):
 			return fmt.Errorf("%s %s is given in %s, methodology %v wants %s; convert it in the file, nothing is converted silently",
 				what, symbol, values[symbol].Unit, p.Methodology, a.Unit)
+		}
+		if err := a.within(*values[symbol].Value); err != nil {
+			return fmt.Errorf("%s %w", what, err)
 		}
 	}
 	return nil
@@ -304,8 +307,11 @@ func (p *Project) complete(m *Methodology) error {
 	units, fed := p.unitNames(m), p.fed()
 	for i := range m.Parameters {
 		a := &m.Parameters[i]
-		if _, ok := p.Parameters[a.Symbol]; ok {
+		if _, ok := p.Parameters[a.Symbol]; ok || a.Calendar {
 			continue
+		}
+		if a.daily() {
+			return fmt.Errorf("parameter %s of methodology %v is per day, and a project has nothing that feeds such a parameter; use a methodology that sums up over the period", a.Symbol, p.Methodology)
 		}
 		owners := units
 		if a.Per == PerProject {

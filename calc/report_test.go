@@ -164,17 +164,22 @@ func TestDaysOfAReport(t *testing.T) {
 	}
 }
 
-// A ratio of two monitored sums has no value before anything was measured: that
-// names formula and vintage, and is no panic.
+// A ratio of two monitored sums has no value before anything was measured. Times
+// nothing it is nothing; anything else names formula and vintage, and is no panic.
 func TestReportDividesByNothing(t *testing.T) {
 	p, m, _ := trial(t)
 	m.Formulas.RE = "sum(EG) / sum(EG) * sum(EG * EF_RE)"
-	_, err := p.Report(m, 0, func(string) *Curve { return nil })
-	if err == nil || !strings.Contains(err.Error(), "vintage 2026: formula RE: column 9: division by zero") {
+	r, err := p.Report(m, 0, func(string) *Curve { return nil })
+	if err != nil || r.Vintages["2026"]["RE_tCO2"] != "0" {
+		t.Errorf("a mean factor of nothing: %v, want 0 tCO2", err)
+	}
+	m.Formulas.RE = "sum(EG * EF_RE) * sum(EG) / sum(EG)"
+	_, err = p.Report(m, 0, func(string) *Curve { return nil })
+	if err == nil || !strings.Contains(err.Error(), "vintage 2026: formula RE: column 27: 0 divided by 0") {
 		t.Errorf("%v, want the formula and the vintage", err)
 	}
 	m.Formulas.RE = "sum(EG * EF_RE)"
-	r, err := p.Report(m, 0, func(string) *Curve { return nil })
+	r, err = p.Report(m, 0, func(string) *Curve { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ type unit map[string]int
 
 // size returns the quantity a unit name measures and how large it is. Names of
 // one quantity can be converted into each other; those of quantity "" cannot.
+// Power times time is energy. CO2, CH4, carbon and dry matter are weighed apart
+// from other masses: a tonne of CH4 is no tonne of CO2.
 func size(name string) (quantity string, n int64, ok bool) {
 	switch name {
 	case "Wh", "kWh", "MWh", "GWh": // in J
@@ -37,6 +39,10 @@ func size(name string) (quantity string, n int64, ok bool) {
 		return "CO2", 1_000, true
 	case "tCO2":
 		return "CO2", 1_000_000, true
+	case "kgCH4":
+		return "CH4", 1, true
+	case "tCH4":
+		return "CH4", 1_000, true
 	case "L":
 		return "volume", 1, true
 	case "kL", "m3":
@@ -55,7 +61,11 @@ func size(name string) (quantity string, n int64, ok bool) {
 		return "area", 1, true
 	case "ha":
 		return "area", 10_000, true
-	case "Nm3", "km", "lm", "K":
+	case "Nm3":
+		return "gas", 1, true
+	case "kNm3":
+		return "gas", 1_000, true
+	case "tC", "tdm", "km", "lm", "K", "degC", "USRt", "ohm", "a":
 		return "", 1, true
 	}
 	return "", 0, false
@@ -73,6 +83,16 @@ func prefix(name string) int64 {
 		return 1e12
 	}
 	return 1
+}
+
+const unitNames = "Wh kWh MWh GWh J kJ MJ GJ TJ gCO2 kgCO2 tCO2 kgCH4 tCH4 tC tdm g kg t L kL m3 Nm3 kNm3 W kW MW USRt s h d a m2 ha km lm K degC ohm"
+
+// percentRemedy says how a share is written.
+func percentRemedy(name string) string {
+	if name == "%" {
+		return "; write 92 % as 0.92 in unit 1"
+	}
+	return ""
 }
 
 // maxUnitText is the longest unit that is read, in bytes.
@@ -94,7 +114,7 @@ func parseUnit(text string) (unit, error) {
 		}
 		if name != "1" {
 			if _, _, ok := size(name); !ok {
-				return nil, fmt.Errorf("unit %q: %q is not known; known are Wh kWh MWh GWh J kJ MJ GJ TJ gCO2 kgCO2 tCO2 g kg t L kL m3 Nm3 W kW MW s h d m2 ha km lm K, and 1 for a plain number", text, name)
+				return nil, fmt.Errorf("unit %q: %q is not known; known are "+unitNames+", and 1 for a plain number%s", text, name, percentRemedy(name))
 			}
 			u.add(name, sign)
 		}
@@ -159,21 +179,43 @@ func sameUnit(a, b string) bool {
 // conversion returns what a value in unit u is multiplied by to be in the unit
 // named to. Both must be of one quantity: nothing but their size may differ.
 func conversion(u unit, to string) (*big.Rat, error) {
-	quantity, m, ok := size(to)
-	if !ok {
+	if _, _, ok := size(to); !ok {
 		return nil, fmt.Errorf("%s is no unit", strconv.Quote(to))
 	}
 	if u == nil {
 		return big.NewRat(1, 1), nil
 	}
-	if len(u) == 1 {
-		for from, power := range u {
-			if q, n, _ := size(from); power == 1 && (from == to || q == quantity && q != "") {
-				return big.NewRat(n, m), nil
+	from, dims := u.scale()
+	into, want := unit{to: 1}.scale()
+	if !maps.Equal(dims, want) {
+		return nil, fmt.Errorf("%s cannot be converted to %s", u, to)
+	}
+	return from.Quo(from, into), nil
+}
+
+// scale returns how large the unit is and the powers of the quantities it is of.
+func (u unit) scale() (*big.Rat, map[string]int) {
+	factor, dims := big.NewRat(1, 1), unit{}
+	for name, power := range u {
+		quantity, n, _ := size(name)
+		for range max(power, -power) {
+			if power > 0 {
+				factor.Mul(factor, new(big.Rat).SetInt64(n))
+			} else {
+				factor.Quo(factor, new(big.Rat).SetInt64(n))
 			}
 		}
+		switch quantity {
+		case "":
+			dims.add(name, power)
+		case "power": // W is J/s
+			dims.add("energy", power)
+			dims.add("time", -power)
+		default:
+			dims.add(quantity, power)
+		}
 	}
-	return nil, fmt.Errorf("%s cannot be converted to %s", u, to)
+	return factor, dims
 }
 
 // energyFactor returns what kWh are multiplied by to be in a unit of energy.

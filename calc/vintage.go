@@ -16,6 +16,7 @@ import (
 // it comes to, and returns the whole tonnes.
 func (b *builder) vintage(s Span) (*big.Int, error) {
 	in, amounts := b.inputs(), make(map[string]*big.Rat)
+	b.methodology.count(in, s)
 	energy := make([]decimal.Decimal, len(b.curves))
 	for i := range b.project.Meters {
 		if m := &b.project.Meters[i]; m.Role == RoleCounts {
