@@ -227,7 +227,10 @@ func report(rules *rules, project string, period int, curve func(key string) *ca
 	if period < 0 || period >= len(p.Periods) {
 		return nil, fmt.Errorf("project %q has no period %d: %w", project, period, ErrUnknown)
 	}
-	m := rules.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+	m, err := rules.methodology(p.Methodology)
+	if err != nil {
+		return nil, fmt.Errorf("project %q: methodology %w", project, err)
+	}
 	if m == nil {
 		return nil, fmt.Errorf("project %q: methodology %s version %s: %w", project, p.Methodology.Number, p.Methodology.Version, ErrUnknown)
 	}

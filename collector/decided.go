@@ -202,7 +202,11 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 	if p == nil {
 		return fmt.Errorf("project %q: %w", project, ErrUnknown)
 	}
-	if m := trial.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]; m != nil {
+	m, err := trial.methodology(p.Methodology)
+	if err != nil {
+		return err
+	}
+	if m != nil {
 		if err := p.CheckDecided(m); err != nil {
 			return err
 		}

@@ -2,10 +2,12 @@ package collector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,6 +61,7 @@ type Edge struct {
 type rules struct {
 	edges         map[string]ed25519.PublicKey
 	methodologies map[string]*calc.Methodology // by "number version"
+	origins       map[string]decision          // of methodologies, by the same
 	projects      []*calc.Project              // in the order they came in force
 	names         map[string]string            // file a project came from, by reference
 	texts         map[string]string            // by kind and name, to see what is new
@@ -69,6 +72,7 @@ func newRules() *rules {
 	return &rules{
 		edges:         make(map[string]ed25519.PublicKey),
 		methodologies: make(map[string]*calc.Methodology),
+		origins:       make(map[string]decision),
 		names:         make(map[string]string),
 		texts:         make(map[string]string),
 	}
@@ -112,10 +116,14 @@ func (r *rules) apply(d decision) (*calc.Project, error) {
 		if err := configs.Decode(d.Name, []byte(d.Text), &m); err != nil {
 			return nil, err
 		}
-		if err := m.Validate(); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.Name, err)
+		// What it extends may come later; check does the rest.
+		if m.Extends == nil {
+			if err := m.Validate(); err != nil {
+				return nil, located(d, err)
+			}
 		}
 		r.methodologies[methodologyKey(m.Number, m.Version)] = &m
+		r.origins[methodologyKey(m.Number, m.Version)] = d
 	case decideProject:
 		var p calc.Project
 		if err := configs.Decode(d.Name, []byte(d.Text), &p); err != nil {
@@ -269,9 +277,25 @@ func try(ctx context.Context, wanted []decision) (*rules, error) {
 // check reports a project that cannot be computed: its methodology is missing,
 // does not fit, or another project has one of its counters.
 func (r *rules) check() error {
+	for _, key := range slices.Sorted(maps.Keys(r.methodologies)) {
+		m := r.methodologies[key]
+		if m.Extends == nil {
+			continue
+		}
+		m, err := r.methodology(calc.Pin{Number: m.Number, Version: m.Version})
+		if err == nil {
+			err = m.Validate()
+		}
+		if err != nil {
+			return located(r.origins[key], err)
+		}
+	}
 	owners := make(map[string]string)
 	for _, p := range r.projects {
-		m := r.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+		m, err := r.methodology(p.Methodology)
+		if err != nil {
+			return fmt.Errorf("project %s: methodology %w", p.Reference, err)
+		}
 		if m == nil {
 			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
 		}
@@ -286,6 +310,26 @@ func (r *rules) check() error {
 		}
 	}
 	return nil
+}
+
+// located says in which line of a methodology's file an error lies.
+func located(d decision, err error) error {
+	var f *calc.Fault
+	if errors.As(err, &f) {
+		return configs.At(d.Name, []byte(d.Text), f.Path, f.Problem, cmp.Or(f.Remedy, "check it with `kenshin-collector methodology check`"))
+	}
+	return fmt.Errorf("%s: %w", d.Name, err)
+}
+
+// methodology returns the one of a pin with all that it takes over from others,
+// nil when it is not known.
+func (r *rules) methodology(p calc.Pin) (*calc.Methodology, error) {
+	find := func(p calc.Pin) *calc.Methodology { return r.methodologies[methodologyKey(p.Number, p.Version)] }
+	m := find(p)
+	if m == nil {
+		return nil, nil
+	}
+	return m.Resolve(find)
 }
 
 func methodologyKey(number, version string) string { return number + " " + version }

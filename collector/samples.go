@@ -24,7 +24,10 @@ func (c *Collector) Project(reference string) (*calc.Project, *calc.Methodology,
 	if p == nil {
 		return nil, nil, fmt.Errorf("project %q: %w", reference, ErrUnknown)
 	}
-	m := c.settle.rules.methodologies[methodologyKey(p.Methodology.Number, p.Methodology.Version)]
+	m, err := c.settle.rules.methodology(p.Methodology)
+	if err != nil {
+		return nil, nil, fmt.Errorf("project %q: methodology %w", reference, err)
+	}
 	if m == nil {
 		return nil, nil, fmt.Errorf("project %q: methodology %v: %w", reference, p.Methodology, ErrUnknown)
 	}
