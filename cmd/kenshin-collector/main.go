@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	_ "time/tzdata" // zones of projects must not depend on what is installed
 
 	"go.uber.org/zap"
@@ -38,6 +39,8 @@ type cli struct {
 		Recompute bool   `help:"Recompute from the book alone and compare; exit 1 if a digit differs."`
 		Explain   bool   `help:"Print how the figures come about, to be followed with a pocket calculator, instead of JSON."`
 	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
+	Methodology methodologyCommands `cmd:"" help:"Check, show or explain methodology files."`
+
 	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
 	Export  exportFlags `cmd:"" help:"Print samples, days or totals as CSV. The collector must be stopped."`
 	Input   inputFlags  `cmd:"" help:"Put an amount that no meter gave into the book, with its evidence. The collector must be stopped."`
@@ -60,6 +63,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if command == "version" {
 		_, err := fmt.Fprintln(stdout, "kenshin-collector", configs.Version(version))
 		return err
+	}
+	if rest, ok := strings.CutPrefix(command, "methodology "); ok {
+		return c.methodology(ctx, rest, stdout, stderr)
 	}
 	cfg, err := load(c.Config)
 	if err != nil {
