@@ -48,6 +48,22 @@ func TestPublishedSplitsAddUp(t *testing.T) {
 		if sum != s.total {
 			t.Errorf("%s, %s: the parts are %d, the total %d", s.project, s.period, sum, s.total)
 		}
+		for off, problem := range map[int64]string{0: "", 1: "decided for"} {
+			year := Span{day("2019-01-01"), day("2019-12-31")}
+			decided := Split{Period: year, Vintage: 2019, Accounts: maps.Clone(s.parts), Who: "both sides"}
+			first := slices.Sorted(maps.Keys(s.parts))[0]
+			decided.Accounts[first] += off
+			r := sunny(t, "Asia/Ulaanbaatar", "1", year, map[string]string{"2019-01-01 00:00:00": "0", "2019-12-31 12:00:00": strconv.FormatInt(s.total*1000, 10)}, func(p *Project) {
+				for name := range s.parts {
+					p.Allocation = append(p.Allocation, Account{Name: name, Percent: Number{num("0")}})
+				}
+				p.Allocation[0].Percent = Number{num("100")}
+				p.Decided.Splits = []Split{decided}
+			})
+			if got := r.Splits["2019"].Problem; !strings.HasPrefix(got, problem) || (got == "") != (problem == "") {
+				t.Errorf("%s, %s, %d t too many: %q", s.project, s.period, off, got)
+			}
+		}
 		if jp, ok := s.parts["JP"]; ok && floor(big.NewRat(s.total*8, 10)).Int64() != jp {
 			others++
 		}
@@ -69,12 +85,15 @@ func TestPublishedReduction(t *testing.T) {
 }
 
 // sunny is a project of one meter that reads the given kWh at local times.
-func sunny(t *testing.T, place, factor string, period Span, readings map[string]string) *Report {
+func sunny(t *testing.T, place, factor string, period Span, readings map[string]string, more ...func(*Project)) *Report {
 	t.Helper()
 	ef := Number{num(factor)}
 	p := &Project{
 		Reference: "check", Title: "Check", Zone: place, Methodology: Pin{"KS-F1", "1.0"}, Periods: []Span{period},
 		Parameters: map[string]Value{"EF_RE": {&ef, "tCO2/MWh", "of the check"}}, Meters: []Meter{{Key: "m", Register: "site-1/m/kWh", Parameter: "EG"}},
+	}
+	for _, f := range more {
+		f(p)
 	}
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
@@ -184,46 +203,4 @@ func TestUnitTrapOfID009(t *testing.T) {
 	if err := m.Validate(); err == nil || !strings.Contains(err.Error(), "+ joins kWh*tCO2/MWh and tCO2; convert one") {
 		t.Errorf("kWh beside MWh: %v", err)
 	}
-}
-
-// TestChillerPlant: a month of measured power, every value held for ten minutes at most,
-// as electricity of one project chiller. COP and emission factor are invented. Compared
-// with whole numbers alone, straight from the file.
-func TestChillerPlant(t *testing.T) {
-	lines := dataFile(t, "chiller-plant/TableData24_03.csv.gz")
-	const column = 9 // kW_CHH, one decimal
-	if head := strings.Split(lines[0], ","); head[column] != "kW_CHH" {
-		t.Fatalf("column %d is %s", column, head[column])
-	}
-	var sum int64 // tenths of kW × minutes
-	kWh := new(big.Rat)
-	for i := 1; i < len(lines)-1; i++ {
-		a, b := strings.Split(lines[i], ","), strings.Split(lines[i+1], ",")
-		from, err1 := time.Parse("2006-01-02T15:04:05", a[0])
-		to, err2 := time.Parse("2006-01-02T15:04:05", b[0])
-		whole, part, _ := strings.Cut(a[column], ".")
-		tenths, err3 := strconv.ParseInt(whole+(part + "0")[:1], 10, 64)
-		if err1 != nil || err2 != nil || err3 != nil || len(part) > 1 {
-			t.Fatalf("line %d: %v %v %v", i+1, err1, err2, err3)
-		}
-		minutes := min(int64(to.Sub(from)/time.Minute), 10)
-		sum += tenths * minutes
-		power := num(a[column])
-		kWh.Add(kWh, new(big.Rat).Mul(power.Rat(), big.NewRat(minutes, 60)))
-	}
-	f, err := weighted().compile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := &inputs{project: map[string]*big.Rat{"EI_grid": big.NewRat(1, 1), "EI_gen": new(big.Rat), "EF_grid": big.NewRat(1, 2), "EF_captive": big.NewRat(4, 5)}}
-	in.units = []unitInputs{{"plant", map[string]*big.Rat{"EC_PJ": kWh.Mul(kWh, big.NewRat(1, 1000)), "COP_PJ": big.NewRat(6, 1), "COP_RE": big.NewRat(5, 1)}}}
-	out, err := f.eval(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// ER = EC × (6/5 - 1) × 0.5 = EC / 10; EC in MWh is sum / 600,000.
-	if want := big.NewRat(sum, 6_000_000); out.er.Cmp(want) != 0 || floor(out.er).Int64() != sum/6_000_000 {
-		t.Errorf("ER is %s t, from the file %s t", numberText(out.er), numberText(want))
-	}
-	t.Logf("EC_PJ %s MWh, RE %s, PE %s, ER %s tCO2, %v whole tonnes", numberText(kWh), numberText(out.re), numberText(out.pe), numberText(out.er), floor(out.er))
 }
