@@ -88,6 +88,9 @@ func (p *Project) CheckDecided(m *Methodology) error {
 		case !sameUnit(a.Unit, x.Unit):
 			return fmt.Errorf("input %s is given in %s, methodology %v wants %s; convert it, nothing is converted silently", x.ID, x.Unit, p.Methodology, a.Unit)
 		}
+		if err := a.within(Number{x.Value}); err != nil {
+			return fmt.Errorf("input %s: %w", x.ID, err)
+		}
 		for k := range i {
 			if y := &p.Decided.Inputs[k]; p.decl(y) == d && !x.To.Before(y.From) && !y.To.Before(x.From) && x.Document == y.Document {
 				return fmt.Errorf("inputs %s and %s are of one document and share days: %s would count twice", y.ID, x.ID, x.Document)

@@ -135,6 +135,19 @@ func TestProjectValuesWithinLimits(t *testing.T) {
 		t.Errorf("92 for a share: %v", err)
 	}
 	p, m, curve = trial(t)
+	p.Units = map[string]Unit{"a": {}, "ghost": {}}
+	if _, err := p.Report(m, 0, curve); err == nil || !strings.Contains(err.Error(), "unit ghost has no meter") {
+		t.Errorf("a unit without a meter: %v", err)
+	}
+	p, m, curve = trial(t)
+	m.Parameters = append(m.Parameters, Parameter{Symbol: "S", Description: "share", Unit: "1", Monitored: true, Per: PerProject, Options: []string{"A"}, Max: numberOf("1")})
+	m.Formulas.PE = "RE * S"
+	p.Inputs = []InputDecl{{Parameter: "S", Option: "A"}}
+	p.Decided.Inputs = []Input{{ID: "s", Parameter: "S", From: day("2026-12-30"), To: day("2026-12-31"), Value: num("5"), Unit: "1", Document: "d", Evidence: strings.Repeat("ab", 32), Who: "w"}}
+	if _, err := p.Report(m, 0, curve); err == nil || !strings.Contains(err.Error(), "input s: S is 5, it cannot be above 1; if 5 % is meant, write 0.05") {
+		t.Errorf("an input of 5 for a share: %v", err)
+	}
+	p, m, curve = trial(t)
 	m.Parameters = append(m.Parameters, Parameter{Symbol: "D", Description: "days", Unit: "d", Calendar: true, Per: PerProject},
 		Parameter{Symbol: "P_CAP", Description: "own use", Unit: "kW", Per: PerProject})
 	m.Formulas.PE = "MWh(P_CAP * D) * max(0, EF)"

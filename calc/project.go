@@ -305,6 +305,11 @@ func (p *Project) fit(m *Methodology, what string, values map[string]Value, unit
 // complete reports a parameter without value, meter or input.
 func (p *Project) complete(m *Methodology) error {
 	units, fed := p.unitNames(m), p.fed()
+	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
+		if !slices.Contains(units, name) {
+			return fmt.Errorf("unit %s has no meter and no input that counts; give it one, or take it out", name)
+		}
+	}
 	for i := range m.Parameters {
 		a := &m.Parameters[i]
 		if _, ok := p.Parameters[a.Symbol]; ok || a.Calendar {
@@ -357,7 +362,8 @@ func (p *Project) fed() map[feed]bool {
 }
 
 // unitNames returns the units i whose energy or amounts are claimed, in the order
-// of meters and inputs.
+// of meters and inputs; those of the file when the methodology monitors nothing of
+// a unit.
 func (p *Project) unitNames(m *Methodology) []string {
 	var out []string
 	seen := make(map[string]bool)
@@ -372,6 +378,9 @@ func (p *Project) unitNames(m *Methodology) []string {
 	}
 	for i := range p.Inputs {
 		add(p.Inputs[i].Role, p.Inputs[i].Parameter, p.Inputs[i].Unit)
+	}
+	if !slices.ContainsFunc(m.Parameters, func(a Parameter) bool { return a.Monitored && a.each() }) {
+		return slices.Sorted(maps.Keys(p.Units)) // nothing of a unit is monitored: those of the file count
 	}
 	return out
 }

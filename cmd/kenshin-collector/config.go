@@ -198,13 +198,7 @@ func (c *config) describe(w io.Writer) error {
 		ids = append(ids, e.ID)
 	}
 	fmt.Fprintf(w, "edges     %s\n", strings.Join(ids, ", "))
-	for _, f := range methodologies {
-		var m calc.Methodology
-		if err := configs.Decode(f.Name, f.Text, &m); err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "method    %s %s: %s\n", m.Number, m.Version, m.Title)
-	}
+	fmt.Fprintf(w, "methods   %d; `kenshin-collector methodology check` lists those that come with the program\n", len(methodologies))
 	for _, f := range projects {
 		var p calc.Project
 		if err := configs.Decode(f.Name, f.Text, &p); err != nil {
