@@ -47,6 +47,9 @@ type history struct {
 	// lost says up to where records need not be in the book: the box that had
 	// them is gone, or they left it as acked before the collector lost them.
 	from, to uint64
+	// excused is what an edge may have been told of before a restored collector
+	// lost it.
+	excused uint64
 }
 
 func (h *history) last() uint64 { return uint64(len(h.after) - 1) }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -67,12 +68,12 @@ var kinds = []struct {
 
 func drawPlan(seed uint64) plan {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	p := plan{Seed: seed, Edges: 2 + rng.IntN(3), Days: 4 + rng.IntN(6), Small: rng.IntN(3) == 0}
+	p := plan{Seed: seed, Edges: 12 + rng.IntN(12), Days: 3 + rng.IntN(5), Small: rng.IntN(3) == 0}
 	total := 0
 	for _, k := range kinds {
 		total += k.weight
 	}
-	for at := 30; at < p.Days*24*60; at += 1 + rng.IntN(600) {
+	for at := 30; at < p.Days*24*60; at += 1 + rng.IntN(150) {
 		n := rng.IntN(total)
 		for _, k := range kinds {
 			if n -= k.weight; n >= 0 {
@@ -118,6 +119,7 @@ func TestSim(t *testing.T) {
 		simulate(t, p)
 		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 60)), number(t, "KENSHIN_SIM_SEED", 1)
 	began, days, episodes := time.Now(), 0, 0
 	for ; days < budget && !t.Failed(); episodes++ {

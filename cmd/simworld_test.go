@@ -395,7 +395,7 @@ func (s *simCenter) backup() error {
 		return nil
 	}
 	synctest.Wait()
-	to := filepath.Join(s.w.dir, fmt.Sprintf("backup-%d", len(s.w.backups)))
+	to := filepath.Join(s.w.dir, fmt.Sprintf("backup-%d", int(time.Since(simStart).Hours())))
 	s.w.backups = append(s.w.backups, to)
 	return os.CopyFS(to, os.DirFS(filepath.Join(s.dir, "book")))
 }
@@ -413,6 +413,11 @@ func (s *simCenter) restore(from string) error {
 		return err
 	}
 	if err := os.CopyFS(filepath.Join(s.dir, "book"), os.DirFS(from)); err != nil {
+		return err
+	}
+	// As restoring does it: above whatever was before.
+	generation := filepath.Join(s.dir, "book", "generation")
+	if err := os.WriteFile(generation, fmt.Appendf(nil, "%d\n", time.Now().Unix()), 0o644); err != nil {
 		return err
 	}
 	return s.start()

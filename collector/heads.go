@@ -131,3 +131,20 @@ func (h *head) want() []wire.Range {
 	}
 	return out
 }
+
+// have returns what is there behind the first hole, at most n runs: the lowest
+// ones and the highest, which the newest records go to.
+func (h *head) have(n int) []wire.Run {
+	spans := h.spans
+	if len(spans) > 0 && spans[0].from == 1 {
+		spans = spans[1:]
+	}
+	var out []wire.Run
+	for i, s := range spans {
+		if i >= n-1 && i < len(spans)-1 {
+			continue
+		}
+		out = append(out, wire.Run{From: s.from, To: s.to, Chain: s.chain})
+	}
+	return out
+}

@@ -271,7 +271,7 @@ func (in *ingest) ack(s stream) {
 	through, chain := h.through()
 	payload, err := wire.EncodeAck(&wire.Ack{
 		Edge: s.edge, Epoch: s.epoch, Through: through, Chain: chain,
-		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(),
+		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(), Have: h.have(wire.MaxRuns),
 	})
 	if err == nil {
 		payload, err = wire.Seal(wire.AckType, payload, in.cfg.Key)
