@@ -29,6 +29,15 @@ type head struct {
 	marks []mark
 }
 
+// clone returns a copy that can be added to while h is no more: both share the
+// marks that are there, and room behind them.
+func (h *head) clone() *head {
+	if h == nil {
+		return &head{}
+	}
+	return &head{slices.Clone(h.spans), h.marks}
+}
+
 // verdict is what a batch means to its stream.
 type verdict int
 

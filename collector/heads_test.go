@@ -85,3 +85,19 @@ func TestHeadOffers(t *testing.T) {
 		}
 	}
 }
+
+// TestHave: what lies behind the first hole is told, the lowest runs and the highest.
+func TestHave(t *testing.T) {
+	h := &head{}
+	for i, r := range []wire.Range{{From: 1, To: 2}, {From: 4, To: 5}, {From: 7, To: 8}, {From: 10, To: 11}, {From: 13, To: 14}} {
+		h.add(r.From, r.To, wire.Hash{}, wire.Hash{byte(i)}, uint64(i))
+	}
+	want := []wire.Run{{From: 4, To: 5, Chain: wire.Hash{1}}, {From: 7, To: 8, Chain: wire.Hash{2}}, {From: 13, To: 14, Chain: wire.Hash{4}}}
+	if got := h.have(3); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	h.spans = h.spans[1:] // a stream of which the first record is missing
+	if got := h.have(9); len(got) != 4 || got[0].From != 4 {
+		t.Errorf("%v", got)
+	}
+}

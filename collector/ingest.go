@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -80,7 +83,7 @@ func (in *ingest) recover() error {
 	})
 }
 
-// note adds a stored batch to the head of its stream.
+// note adds a batch of the book to the head of its stream.
 func (in *ingest) note(b *wire.Batch, r *store.Record) {
 	s := stream{b.Edge, b.Epoch}
 	h := in.heads[s]
@@ -93,7 +96,11 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 	in.seen[b.Edge] = edgeState{b.Edge, b.Epoch, through, r.Received}
 }
 
-// run works until ctx ends or the book can no longer be written.
+// retry is how long a book that cannot be written is left alone.
+const retry = time.Second
+
+// run works until ctx ends. While the book cannot be written it tries the same
+// messages again and takes no others: nothing is acked, everything else goes on.
 func (in *ingest) run(ctx context.Context) error {
 	for {
 		var group []Message
@@ -112,100 +119,184 @@ func (in *ingest) run(ctx context.Context) error {
 				break more
 			}
 		}
-		if err := in.take(group); err != nil {
-			return err
+		for failures := 0; ; failures++ {
+			err := in.take(group)
+			if err == nil {
+				in.metrics.blocked.Set(0)
+				break
+			}
+			if in.metrics.blocked.Set(1); failures%60 == 0 {
+				in.cfg.Log.Error("nothing is taken or acked until the book can be written; make room on its disk", zap.Error(err))
+			}
+			if in.cfg.Clock.Sleep(ctx, retry) != nil {
+				return nil // none of them was acked
+			}
 		}
 	}
 }
 
-// take makes a group durable and answers it.
-func (in *ingest) take(group []Message) error {
-	var fresh []*store.Record
-	var batches []*wire.Batch
-	var letters []store.DeadLetter
-	answer := make(map[stream]bool)
-	now := in.cfg.Clock.Now().UnixMilli()
+// judged is what was found out about a message.
+type judged struct {
+	batch   *wire.Batch
+	verdict verdict
+	err     error
+}
 
+// take makes a group durable and answers it. After an error nothing has
+// happened, or only what does no harm when it happens again.
+func (in *ingest) take(group []Message) error {
+	list := in.checkAll(group)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	next := in.store.Size()
-	for _, m := range group {
-		in.metrics.received.Inc()
-		b, v, err := in.judge(m, batches)
-		if err != nil {
-			reason := reasonOf(err)
-			if reason == "" {
-				return err
-			}
-			in.metrics.rejected.WithLabelValues(reason).Inc()
-			in.cfg.Log.Warn("message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(err))
-			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reason, Detail: err.Error(), Bytes: m.Payload})
-			continue
+	g := judging{ingest: in, heads: make(map[stream]*head)}
+	next, now := in.store.Size(), in.cfg.Clock.Now().UnixMilli()
+	var records []*store.Record
+	var letters []store.DeadLetter
+	for i, m := range group {
+		j := &list[i]
+		if j.err == nil {
+			j.verdict, j.err = g.offer(j.batch)
 		}
-		answer[stream{b.Edge, b.Epoch}] = true
-		if v == repeated {
-			in.metrics.repeated.Inc()
-			continue
+		switch {
+		case j.err != nil:
+			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reasonOf(j.err), Detail: j.err.Error(), Bytes: m.Payload})
+		case j.verdict == fresh:
+			b := j.batch
+			g.add(b, next+uint64(len(records)))
+			records = append(records, &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: m.Payload})
 		}
-		r := &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: m.Payload}
-		r.Index = next + uint64(len(fresh))
-		in.note(b, r)
-		fresh, batches = append(fresh, r), append(batches, b)
-	}
-	if len(fresh) > 0 {
-		if _, err := in.store.Append(fresh...); err != nil {
-			return err // heads are ahead of the book now: only a new start may go on
-		}
-		in.metrics.stored.Add(float64(len(fresh)))
 	}
 	if err := in.dead.Add(letters); err != nil {
 		return err
 	}
-	for _, m := range group {
+	if len(records) > 0 {
+		if _, err := in.store.Append(records...); err != nil {
+			return err
+		}
+	}
+	maps.Copy(in.heads, g.heads)
+	in.answer(group, list, now)
+	return nil
+}
+
+// answer counts and acknowledges a group that is durable.
+func (in *ingest) answer(group []Message, list []judged, now int64) {
+	streams := make(map[stream]bool)
+	for i, m := range group {
+		j := list[i]
+		in.metrics.received.Inc()
+		switch {
+		case j.err != nil:
+			reason := reasonOf(j.err)
+			in.metrics.rejected.WithLabelValues(reason).Inc()
+			level := zap.WarnLevel
+			if reason == reasonFork || reason == reasonBook {
+				level = zap.ErrorLevel // two boxes with one key, or a book that has changed
+			}
+			in.cfg.Log.Log(level, "message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(j.err))
+		case j.verdict == repeated:
+			in.metrics.repeated.Inc()
+		default:
+			in.metrics.stored.Inc()
+		}
+		if j.err == nil {
+			s := stream{j.batch.Edge, j.batch.Epoch}
+			streams[s] = true
+			if j.verdict == fresh {
+				through, _ := in.heads[s].through()
+				in.seen[s.edge] = edgeState{s.edge, s.epoch, through, now}
+			}
+		}
 		if m.Done != nil {
 			m.Done()
 		}
 	}
-	for s := range answer {
+	for s := range streams {
 		in.ack(s)
 	}
-	return nil
 }
 
-// judge decides on one message. pending are the batches of this group that are
-// noted in the heads but not yet in the book.
-func (in *ingest) judge(m Message, pending []*wire.Batch) (*wire.Batch, verdict, error) {
+// checkAll checks messages one by one, on all processors: signatures and hashes
+// take most of the time.
+func (in *ingest) checkAll(group []Message) []judged {
+	list := make([]judged, len(group))
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; int(i) < len(group); i = next.Add(1) - 1 {
+			list[i].batch, list[i].err = in.check(group[i])
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(group)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	return list
+}
+
+// check says whether a message is a whole batch of the edge on whose topic it
+// came, by itself. What costs least comes first.
+func (in *ingest) check(m Message) (*wire.Batch, error) {
+	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
+		return nil, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+	}
 	edge, ok := wire.ParseUp(in.cfg.Root, m.Topic)
 	if !ok {
-		return nil, 0, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
+		return nil, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
 	}
+	in.mu.Lock()
 	key := in.rules.edges[edge]
+	in.mu.Unlock()
 	if key == nil {
-		return nil, 0, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
-	}
-	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
-		return nil, 0, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+		return nil, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
 	}
 	payload, err := wire.Unseal(wire.BatchType, m.Payload, key)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	b, err := wire.DecodeBatch(payload, in.cfg.Limits)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if b.Edge != edge {
-		return nil, 0, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
+		return nil, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
 	}
 	if err := checkKeys(b); err != nil {
-		return nil, 0, refusal{reasonMalformed, err}
+		return nil, refusal{reasonMalformed, err}
 	}
-	h := in.heads[stream{b.Edge, b.Epoch}]
+	return b, nil
+}
+
+// judging compares the batches of a group with the book and with one another.
+type judging struct {
+	*ingest
+	heads   map[stream]*head // as they will be when the group is in the book
+	pending []*wire.Batch    // of the group, to be written
+}
+
+func (g *judging) head(s stream) *head {
+	if h := g.heads[s]; h != nil {
+		return h
+	}
+	return g.ingest.heads[s]
+}
+
+func (g *judging) offer(b *wire.Batch) (verdict, error) {
+	h := g.head(stream{b.Edge, b.Epoch})
 	if h == nil {
-		return b, fresh, nil
+		return fresh, nil
 	}
-	v, err := h.offer(b, func(k mark, seq uint64) (wire.Hash, error) { return in.chainAt(k, seq, b, pending) })
-	return b, v, err
+	return h.offer(b, func(k mark, seq uint64) (wire.Hash, error) { return g.chainAt(k, seq, b, g.pending) })
+}
+
+func (g *judging) add(b *wire.Batch, index uint64) {
+	s := stream{b.Edge, b.Epoch}
+	if g.heads[s] == nil {
+		g.heads[s] = g.ingest.heads[s].clone()
+	}
+	g.heads[s].add(b.First, b.Last, b.Prev, b.Chain, index)
+	g.pending = append(g.pending, b)
 }
 
 // checkKeys refuses names that would make the key of one series that of another.

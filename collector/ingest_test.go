@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"kenshin/collector/store"
 	"kenshin/edge/wire"
 	"kenshin/edge/wire/wirepb"
 )
@@ -277,17 +278,37 @@ func TestAcksThatFail(t *testing.T) {
 	}
 }
 
-// Nothing is acked, and no message is done, when the book cannot be written.
+// While the book cannot be written nothing is acked, done or counted, what is
+// there can be read, and a message that is tried again is then taken once.
 func TestABookThatCannotBeWritten(t *testing.T) {
-	a, b := twoSites(4)
+	a, b := twoSites(9)
 	r := newRig(t, a, b)
-	r.store.Close()
-	m := a.all(t)
-	m.Done = func() { t.Error("done") }
-	if err := r.ingest.take([]Message{m}); err == nil || len(r.acks.sent) != 0 {
-		t.Errorf("take = %v, %d acks; want an error and none", err, len(r.acks.sent))
+	r.send(a.batch(t, 1, 4))
+	good := r.store
+	r.ingest.store = must2(store.Open(t.TempDir(), store.Options{Origin: "kenshin/other", Key: r.cfg.Key}))
+	r.ingest.store.Close() // every Append fails
+	done := 0
+	m, letter := a.batch(t, 5, 10), Message{Topic: "elsewhere", Payload: []byte("x")}
+	m.Done, letter.Done = func() { done++ }, func() { done++ }
+	for range 2 {
+		if err := r.ingest.take([]Message{letter, m}); err == nil || len(r.acks.sent) != 1 || done != 0 {
+			t.Fatalf("take = %v, %d acks, %d done; want an error, 1 and 0", err, len(r.acks.sent), done)
+		}
+	}
+	if got := r.counts(); got != "1 stored 0 repeated" {
+		t.Error(got)
+	}
+	r.ingest.store = good
+	r.send(letter, m)
+	if got := r.counts(); got != "2 stored 0 repeated 1 topic" || r.lastAck() != "site-1 10 []" || done != 2 {
+		t.Errorf("%s, ack %s, %d done", got, r.lastAck(), done)
+	}
+	if len(r.batches()) != 2 || len(r.letters()) != 1 {
+		t.Errorf("%d batches, %d letters", len(r.batches()), len(r.letters()))
 	}
 }
+
+func must2[T, U any](v T, _ U, err error) T { return must(v, err) }
 
 func TestEdges(t *testing.T) {
 	a, b := twoSites(4)

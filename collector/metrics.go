@@ -9,6 +9,7 @@ type metrics struct {
 	rejected                   *prometheus.CounterVec
 	settled, samples           prometheus.Counter
 	conflicts, late            prometheus.Counter
+	blocked                    prometheus.Gauge
 }
 
 func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
@@ -29,10 +30,12 @@ func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
 		conflicts: counter("sample_conflicts_total", "Samples with the time of another and another value; the first one counts."),
 		late:      counter("resettled_total", "Registers settled again because a reading came late."),
 	}
+	m.blocked = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kenshin", Subsystem: "collector", Name: "book_blocked",
+		Help: "1 while the book cannot be written: nothing is taken or acked."})
 	for _, r := range reasons {
 		m.rejected.WithLabelValues(r)
 	}
-	return m, []prometheus.Collector{m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
+	return m, []prometheus.Collector{m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late, m.blocked,
 		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
 		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return float64(c.store.Size() - c.settle.position()) }),
 		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),

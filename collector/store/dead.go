@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 
 	"kenshin/edge/journal"
@@ -47,15 +48,13 @@ func OpenDeadLetters(dir string) (*DeadLetters, error) {
 // Add keeps letters; they are durable when it returns.
 func (d *DeadLetters) Add(letters []DeadLetter) error {
 	var entries [][]byte
+	adding := make(map[[sha256.Size]byte]bool)
 	for _, l := range letters {
 		sum := sha256.Sum256(l.Bytes)
-		if d.recent[sum] {
+		if d.recent[sum] || adding[sum] {
 			continue
 		}
-		if len(d.recent) >= deadRecent {
-			clear(d.recent)
-		}
-		d.recent[sum] = true
+		adding[sum] = true
 		l.Size, l.Bytes = len(l.Bytes), l.Bytes[:min(len(l.Bytes), deadLetter)]
 		b, err := json.Marshal(l)
 		if err != nil {
@@ -69,6 +68,10 @@ func (d *DeadLetters) Add(letters []DeadLetter) error {
 	if _, err := d.log.Append(entries...); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
+	if len(d.recent)+len(adding) > deadRecent {
+		clear(d.recent)
+	}
+	maps.Copy(d.recent, adding) // only now: what is not kept must be kept when it comes again
 	return d.trim()
 }
 

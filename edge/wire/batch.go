@@ -43,10 +43,15 @@ type Limits struct {
 	Payload int // bytes of the signed payload
 	Body    int // bytes of the body after decompression
 	Records int
+	Ratio   int // of body to its compressed form, for bodies over 256 KiB; 0 for any
 }
 
+// freeBody is what a body may have whatever it was compressed to: readings of
+// meters that stand still all night shrink a hundredfold.
+const freeBody = 256 << 10
+
 // DefaultLimits are the collector's limits of FORMAT.md.
-var DefaultLimits = Limits{Payload: 256 << 10, Body: 4 << 20, Records: 1000}
+var DefaultLimits = Limits{Payload: 256 << 10, Body: 4 << 20, Records: 1000, Ratio: 20}
 
 const (
 	plain   = 0
@@ -175,6 +180,9 @@ func squeeze(body []byte) []byte {
 func unsqueeze(m *wirepb.Batch, lim Limits) ([]byte, error) {
 	if int64(m.Size) > int64(lim.Body) {
 		return nil, fmt.Errorf("body of %d bytes, at most %d", m.Size, lim.Body)
+	}
+	if lim.Ratio > 0 && m.Size > freeBody && int64(m.Size) > int64(lim.Ratio)*int64(len(m.Body)) {
+		return nil, fmt.Errorf("body of %d bytes in %d, at most %d times as many", m.Size, len(m.Body), lim.Ratio)
 	}
 	switch m.Compression {
 	case plain:
