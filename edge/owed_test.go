@@ -1,9 +1,15 @@
 package edge
 
 import (
+	"crypto/ed25519"
+	"errors"
 	"testing"
+	"time"
 
+	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
+
+	"go.uber.org/zap"
 )
 
 func TestOwed(t *testing.T) {
@@ -56,5 +62,130 @@ func TestReach(t *testing.T) {
 		if through, chain := reach(ack, tt.first); through != tt.through || chain != tt.chain {
 			t.Errorf("first %d here: %d, %.8s; want %d", tt.first, through, chain, tt.through)
 		}
+	}
+}
+
+// silentPublisher is a publisher without a connection.
+func silentPublisher(t *testing.T, box *outbox.Outbox) (*publisher, func(key byte, a wire.Ack) error) {
+	t.Helper()
+	key := seeded(1)
+	a := New(Config{Edge: "site-1", Key: seeded(2), Outbox: box, Clock: stillClock{time.UnixMilli(1)}, Log: zap.NewNop(),
+		Uplink: Uplink{CollectorKey: key.Public().(ed25519.PublicKey), AckTimeout: time.Second}})
+	p := &publisher{Agent: a}
+	p.known.through = box.Acked()
+	p.rewind()
+	return p, func(signer byte, a wire.Ack) error {
+		a.Edge, a.Epoch = "site-1", box.Epoch()
+		text, err := wire.EncodeAck(&a)
+		if err == nil {
+			text, err = wire.Seal(wire.AckType, text, seeded(signer))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.acked(text)
+	}
+}
+
+func chainAfter(t *testing.T, box *outbox.Outbox, seq uint64) wire.Hash {
+	t.Helper()
+	_, _, chain, err := box.Read(seq, 1, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain
+}
+
+func TestStrangersAck(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 9)
+	_, ack := silentPublisher(t, box)
+	a := wire.Ack{Generation: 1, Through: 9, Chain: chainAfter(t, box, 9)}
+	if err := ack(3, a); !errors.Is(err, wire.ErrSignature) || box.Acked() != 0 {
+		t.Errorf("%v, acked %d; want a refusal and 0", err, box.Acked())
+	}
+	if err := ack(1, a); err != nil || box.Acked() != 9 {
+		t.Errorf("%v, acked %d; want 9", err, box.Acked())
+	}
+}
+
+// TestRestoredBeyondRetention: a collector that was restored from a backup older
+// than what is left here gets what is left, and new readings are acked behind
+// the hole that stays.
+func TestRestoredBeyondRetention(t *testing.T) {
+	box := openBox(t, outbox.Options{MaxBytes: 256 << 10})
+	p, ack := silentPublisher(t, box)
+	var fifth wire.Hash
+	for box.First() < 500 {
+		fill(t, box, 100)
+		if box.Last() == 100 {
+			fifth = chainAfter(t, box, 5)
+		}
+		if err := ack(1, wire.Ack{Generation: 1, Through: box.Last(), Chain: chainAfter(t, box, box.Last())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	had := box.Acked()
+	if err := ack(1, wire.Ack{Generation: 2, Through: 5, Chain: fifth}); err != nil || box.Acked() != had {
+		t.Fatalf("%v, acked %d; want %d", err, box.Acked(), had)
+	}
+	r, _ := p.choose()
+	if r != (wire.Range{From: box.First(), To: had}) {
+		t.Errorf("sends %v, want all that is left, %d to %d", r, box.First(), had)
+	}
+	fill(t, box, 3)
+	last := box.Last()
+	have := []wire.Run{{From: box.First(), To: last, Chain: chainAfter(t, box, last)}}
+	if err := ack(1, wire.Ack{Generation: 2, Through: 5, Chain: fifth, Want: []wire.Range{{From: 6, To: box.First() - 1}}, Have: have}); err != nil || box.Acked() != last {
+		t.Errorf("%v, acked %d; want %d, behind a hole nobody can fill", err, box.Acked(), last)
+	}
+	if r, _ := p.choose(); r.To != 0 {
+		t.Errorf("sends %v again", r)
+	}
+}
+
+// TestLiveBeforeBacklog: new readings go before old ones and always find room.
+func TestLiveBeforeBacklog(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 9000)
+	p, _ := silentPublisher(t, box)
+	next := func(want wire.Range) {
+		t.Helper()
+		if r, _ := p.choose(); r != want {
+			t.Errorf("next is %v, want %v", r, want)
+		}
+	}
+	next(wire.Range{From: 1, To: 9000})
+	fill(t, box, 3)
+	next(wire.Range{From: 9001, To: 9003})
+	for i := range uint64(window - liveRoom) {
+		p.sent = append(p.sent, flight{1 + 500*i, 500 + 500*i})
+	}
+	next(wire.Range{From: 9001, To: 9003})
+	p.sent = append(p.sent, flight{9001, 9003})
+	next(wire.Range{})
+}
+
+// TestLostOnTheWay: what went before something that has arrived is sent again
+// without a timeout, once, and what was refused does not go round and round.
+func TestLostOnTheWay(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 30)
+	p, ack := silentPublisher(t, box)
+	p.sent = []flight{{1, 10}, {11, 20}, {21, 30}}
+	a := wire.Ack{Generation: 1, Want: []wire.Range{{From: 1, To: 10}}, Have: []wire.Run{{From: 11, To: 20, Chain: chainAfter(t, box, 20)}}}
+	if err := ack(1, a); err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := p.choose(); r != (wire.Range{From: 1, To: 10}) || len(p.sent) != 1 {
+		t.Errorf("sends %v again, %v on their way", r, p.sent)
+	}
+	p.sent = append([]flight{{1, 10}}, p.sent...)
+	a.Have[0].To, a.Have[0].Chain = 30, chainAfter(t, box, 30)
+	if err := ack(1, a); err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := p.choose(); r.To != 0 {
+		t.Errorf("sends %v a third time", r)
 	}
 }
