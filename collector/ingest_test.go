@@ -390,3 +390,21 @@ func FuzzTake(f *testing.F) {
 		}
 	})
 }
+
+// TestReplay: what was refused is taken once its edge is registered, by whoever
+// offers it again, and is there once.
+func TestReplay(t *testing.T) {
+	a, b := twoSites(9)
+	r := newRig(t, a)
+	r.send(b.batch(t, 1, 6), b.batch(t, 7, 10), Message{Topic: "kenshin/v1/site-2/up", Payload: []byte("garbage")})
+	r.cfg.Edges = append(r.cfg.Edges, Edge{b.id, b.public()})
+	r.reopen()
+	for i, want := range []Replayed{{Stored: 2, Refused: 1}, {Repeated: 2, Refused: 1}} {
+		if got, err := r.Replay(); err != nil || got != want {
+			t.Errorf("replay %d: %+v, %v; want %+v", i+1, got, err, want)
+		}
+	}
+	if len(r.batches()) != 2 || len(r.letters()) != 3 {
+		t.Errorf("%d batches and %d letters, want 2 and 3", len(r.batches()), len(r.letters()))
+	}
+}

@@ -39,6 +39,7 @@ type cli struct {
 	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
 	Rebuild struct{} `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
 	Dead    struct{} `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines. The collector must be stopped."`
+	Replay  struct{} `cmd:"" help:"Offer the messages that were refused once more, such as those of an edge that is registered now. The collector must be stopped."`
 	Dump    struct{} `cmd:"" help:"Print the records of the book as JSON lines. The collector must be stopped."`
 	Version struct{} `cmd:"" help:"Print the version."`
 }
@@ -82,6 +83,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return cfg.rebuild(ctx, stdout, stderr)
 	case "dead":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return dead(col, stdout) })
+	case "replay":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error {
+			r, err := col.Replay()
+			if err == nil {
+				_, err = fmt.Fprintf(stdout, "%d taken into the book, %d were there already, %d still refused, %d not kept whole\n", r.Stored, r.Repeated, r.Refused, r.Cut)
+			}
+			return err
+		})
 	case "dump":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return col.Dump(stdout) })
 	}
