@@ -176,9 +176,9 @@ func (e *loadEdge) publish(n int, wall time.Time, live bool) error {
 }
 
 // loadCenter starts a collector process with edges.
-func loadCenter(b *testing.B, edges []*loadEdge) (addr string, p *program) {
+func loadCenter(b testing.TB, dir string, edges []*loadEdge) (page string, p *program) {
 	b.Helper()
-	dir, addr, page := b.TempDir(), freeAddr(b), freeAddr(b)
+	addr, page := freeAddr(b), freeAddr(b)
 	var list strings.Builder
 	for _, e := range edges {
 		fmt.Fprintf(&list, "  - {id: %s, key: %q, password: secret}\n", e.id, base64.StdEncoding.EncodeToString(e.key.Public().(ed25519.PublicKey)))
@@ -192,11 +192,11 @@ func loadCenter(b *testing.B, edges []*loadEdge) (addr string, p *program) {
 		}
 		b.Cleanup(func() { e.conn.Close() })
 	}
-	return addr, p
+	return page, p
 }
 
 // drained waits until everything is acked.
-func drained(b *testing.B, edges []*loadEdge) {
+func drained(b testing.TB, edges []*loadEdge) {
 	eventually(b, 2*time.Minute, func() error {
 		for _, e := range edges {
 			e.mu.Lock()
@@ -233,7 +233,7 @@ func BenchmarkLoad(b *testing.B) {
 		for n := range int(number(b, "KENSHIN_LOAD_EDGES", 5000)) {
 			edges = append(edges, newLoadEdge(n, 64))
 		}
-		_, p := loadCenter(b, edges)
+		_, p := loadCenter(b, b.TempDir(), edges)
 		ctx, stop := context.WithTimeout(b.Context(), span)
 		began := time.Now()
 		sent := 0
@@ -279,7 +279,7 @@ func BenchmarkFlood(b *testing.B) {
 			edges = append(edges, newLoadEdge(n, 6))
 			live = append(live, newLoadEdge(1000+n, 8))
 		}
-		_, p := loadCenter(b, append(slices.Clone(edges), live...))
+		_, p := loadCenter(b, b.TempDir(), append(slices.Clone(edges), live...))
 		ctx, stop := context.WithCancel(b.Context())
 		var flood, living sync.WaitGroup
 		began := time.Now()

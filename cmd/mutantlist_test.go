@@ -2,7 +2,8 @@ package cmd
 
 var mutants = []mutant{
 	{"publishing counts as delivered", "edge/publish.go", "p.sent = append(p.sent, flight{r.From, last})", "p.known.through = last", "TestDelivery", "edge"},
-	{"nothing is sent again after a timeout", "edge/publish.go", "	p.rewind()\n	p.arm()\n", "	p.arm()\n", "TestDelivery", "edge"},
+	{"nothing is sent again after a timeout", "edge/publish.go", "	p.rewind()\n	p.arm()\n", "	p.arm()\n", "TestTimeoutSendsAgain", "edge"},
+	{"an older generation is believed", "edge/publish.go", "ack.Generation < k.generation && p.timeouts < rebuildAfter", "false", "TestStaleGeneration", "edge"},
 	{"acks of anybody are believed", "edge/publish.go", "wire.Unseal(wire.AckType, envelope, p.cfg.Uplink.CollectorKey)", "wire.Payload(wire.AckType, envelope)", "TestStrangersAck", "edge"},
 	{"a restored collector gets nothing again", "edge/publish.go", "known{ack.Generation, ack.Through, ack.Have}", "known{ack.Generation, max(ack.Through, before), ack.Have}", "TestRestoredCollector", "edge"},
 	{"a hole below what is left stops the outbox", "edge/owed.go", "if r.From <= first && r.To > through && r.To+1 >= first {", "if false {", "TestRestoredBeyondRetention", "edge"},

@@ -124,6 +124,15 @@ func (s *settle) recover(ctx context.Context) error {
 	return nil
 }
 
+// again goes back to the last transaction: a step that failed has changed what
+// is in memory.
+func (s *settle) again(ctx context.Context) error {
+	s.mu.Lock()
+	s.rules, s.registers, s.declarations = newRules(), make(map[string]*register), make(map[wire.Hash]*wire.Declaration)
+	s.mu.Unlock()
+	return s.recover(ctx)
+}
+
 var errStop = errors.New("stop")
 
 // restore takes the registers of a project from their closings.
@@ -146,13 +155,25 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 	return nil
 }
 
-// run settles what is in the book and what comes, until ctx ends.
+// run settles what is in the book and what comes, until ctx ends. While the
+// series store cannot be written it tries again and again: the book goes on.
 func (s *settle) run(ctx context.Context) error {
-	for {
+	for failures := 0; ; {
 		changed := s.store.Changed()
 		if err := s.catchUp(ctx); err != nil {
-			return err
+			if failures%60 == 0 {
+				s.cfg.Log.Error("figures stand still until the series store can be written", zap.Error(err))
+			}
+			failures++
+			if err := s.again(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+			if s.cfg.Clock.Sleep(ctx, retry) != nil {
+				return nil
+			}
+			continue
 		}
+		failures = 0
 		select {
 		case <-ctx.Done():
 			return nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"kenshin/collector/series"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
 )
@@ -217,6 +218,29 @@ func TestSeriesThatCannotBeWritten(t *testing.T) {
 	r.reopen()
 	if got := r.measured("one"); got != "11.6" {
 		t.Errorf("measured %s kWh, want 11.6", got)
+	}
+
+	// And without a new start: what the failed step did in memory is undone.
+	good := r.settle.db
+	r.settle.db = must(series.Open(filepath.Join(t.TempDir(), "other")))
+	r.settle.db.Close()
+	d := meter("m-1")
+	for i := range 5 {
+		a.read(d, int64(i+40)*60_000, uint32(5000+i*40))
+	}
+	r.send(a.all(t))
+	if err := r.settle.catchUp(t.Context()); err == nil || r.Settled() {
+		t.Fatalf("catchUp = %v without a series store", err)
+	}
+	r.settle.db = good
+	if err := r.settle.again(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rep := must(r.Report(t.Context(), "plant", 0)); rep.Meters["one"].MeasuredKWh.String() != "11.6" {
+		t.Errorf("before it is settled: measured %v kWh, want 11.6", rep.Meters["one"].MeasuredKWh)
+	}
+	if got := r.measured("one"); got != "41.6" {
+		t.Errorf("measured %s kWh, want 41.6", got)
 	}
 }
 

@@ -189,3 +189,45 @@ func TestLostOnTheWay(t *testing.T) {
 		t.Errorf("sends %v a third time", r)
 	}
 }
+
+// TestTimeoutSendsAgain: what no ack covers in time is owed again.
+func TestTimeoutSendsAgain(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 30)
+	p, _ := silentPublisher(t, box)
+	p.sent = []flight{{1, 30}}
+	p.deadline = time.Now().Add(time.Hour)
+	p.timeout(t.Context())
+	if r, _ := p.choose(); r.To != 0 {
+		t.Errorf("sends %v again before it is time", r)
+	}
+	p.deadline = time.Now()
+	p.timeout(t.Context())
+	if r, _ := p.choose(); r != (wire.Range{From: 1, To: 30}) || p.timeouts != 1 {
+		t.Errorf("sends %v again after %d timeouts", r, p.timeouts)
+	}
+}
+
+// TestStaleGeneration: two collectors on copies of one book: the one that was
+// opened last is believed, the other only when nothing else is heard.
+func TestStaleGeneration(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 30)
+	p, ack := silentPublisher(t, box)
+	at := func(generation, through uint64) {
+		t.Helper()
+		if err := ack(1, wire.Ack{Generation: generation, Through: through, Chain: chainAfter(t, box, through)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(7, 10)
+	at(6, 20)
+	if box.Acked() != 10 || p.known.generation != 7 {
+		t.Errorf("an ack of an older generation was believed: acked %d", box.Acked())
+	}
+	p.timeouts = rebuildAfter
+	at(6, 20)
+	if box.Acked() != 20 || p.known.generation != 6 {
+		t.Errorf("the only collector there is was not believed: acked %d", box.Acked())
+	}
+}
