@@ -153,7 +153,7 @@ func (e *loadEdge) publish(n int, wall time.Time, live bool) error {
 		add(wire.Record{Declaration: e.decl})
 	}
 	for range n {
-		add(wire.Record{Reading: &wire.Reading{Declaration: e.decl.Hash(), Blocks: []wire.BlockResult{{Words: []uint16{uint16(e.seq >> 16), uint16(e.seq)}}}}})
+		add(wire.Record{Reading: &wire.Reading{Declaration: e.decl.Hash(), Blocks: []wire.BlockResult{{Words: []uint16{uint16(e.seq * 2654435761 >> 16), uint16(e.seq * 40503)}}}}})
 	}
 	b.Last, b.Chain = e.seq, e.chain
 	payload, err := wire.EncodeBatch(b, map[wire.Hash]*wire.Declaration{e.decl.Hash(): e.decl})

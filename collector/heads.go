@@ -22,6 +22,17 @@ type span struct {
 // mark says which record of the book holds a run of sequence numbers.
 type mark struct{ first, last, index uint64 }
 
+// maxMarks bounds the marks of a stream. Of older ones only some are kept; what
+// lies between them is looked for in the book.
+const maxMarks = 512
+
+// place says where in the book a sequence number is: in record index, or, when
+// that is not known any more, probably behind it.
+type place struct {
+	index uint64
+	exact bool
+}
+
 // head is what the book holds of one stream: spans in ascending order, never
 // touching one another.
 type head struct {
@@ -52,7 +63,7 @@ const (
 //
 // An error means that b contradicts the book: it continues another history
 // (broken chain) or claims a sequence number for other bytes (fork).
-func (h *head) offer(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) (verdict, error) {
+func (h *head) offer(b *wire.Batch, chainAt func(p place, seq uint64) (wire.Hash, error)) (verdict, error) {
 	for _, s := range h.spans {
 		if s.to+1 < b.First || b.Last+1 < s.from {
 			continue
@@ -75,20 +86,28 @@ func (h *head) offer(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash,
 
 // compare checks a batch that lies wholly inside what is there against the
 // stored record that holds its last sequence number.
-func (h *head) compare(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) error {
+func (h *head) compare(b *wire.Batch, chainAt func(p place, seq uint64) (wire.Hash, error)) error {
+	stored, err := chainAt(h.find(b.Last), b.Last)
+	if err != nil {
+		return err
+	}
+	if stored != b.Chain {
+		return mismatch(b.Last, b.First)
+	}
+	return nil
+}
+
+// find returns where seq is.
+func (h *head) find(seq uint64) (p place) {
 	for _, m := range h.marks {
-		if m.first <= b.Last && b.Last <= m.last {
-			stored, err := chainAt(m, b.Last)
-			if err != nil {
-				return err
-			}
-			if stored != b.Chain {
-				return mismatch(b.Last, b.First)
-			}
-			return nil
+		if m.first <= seq && seq <= m.last {
+			return place{m.index, true}
+		}
+		if m.last < seq {
+			p.index = max(p.index, m.index)
 		}
 	}
-	return fmt.Errorf("sequence number %d is in no record of the book", b.Last)
+	return p
 }
 
 func mismatch(seq, first uint64) error {
@@ -100,6 +119,9 @@ func mismatch(seq, first uint64) error {
 
 // add notes that the book holds [first, last] in record index, and joins spans.
 func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
+	if len(h.marks) >= maxMarks {
+		h.marks = thin(h.marks)
+	}
 	h.marks = append(h.marks, mark{first, last, index})
 	n := span{first, last, prev, chain}
 	at := 0
@@ -118,6 +140,17 @@ func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
 		end++
 	}
 	h.spans = slices.Replace(h.spans, at, end, n)
+}
+
+// thin leaves out every second mark of the older half.
+func thin(marks []mark) []mark {
+	out := make([]mark, 0, maxMarks)
+	for i, m := range marks {
+		if i >= len(marks)/2 || i%2 == 0 {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // through returns the last record of the run from 1 on, and the chain hash there.

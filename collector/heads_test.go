@@ -50,6 +50,7 @@ func TestHeadOffers(t *testing.T) {
 		{name: "the first", offer: run{1, 5}, through: 5},
 		{name: "the next", have: []run{{1, 5}}, offer: run{6, 9}, through: 9},
 		{name: "after a hole", have: []run{{1, 5}}, offer: run{8, 9}, through: 5, holes: []wire.Range{{From: 6, To: 7}}},
+		{name: "after a hole of one", have: []run{{1, 5}}, offer: run{7, 9}, through: 5, holes: []wire.Range{{From: 6, To: 6}}},
 		{name: "before the first", have: []run{{4, 5}}, offer: run{1, 2}, through: 2, holes: []wire.Range{{From: 3, To: 3}}},
 		{name: "into a hole", have: []run{{1, 3}, {7, 9}}, offer: run{4, 6}, through: 9},
 		{name: "the same again", have: []run{{1, 5}, {6, 9}}, offer: run{6, 9}, want: repeated, through: 9},
@@ -70,8 +71,8 @@ func TestHeadOffers(t *testing.T) {
 			stored = append(stored, b)
 		}
 		b := part(t, tt.offer.first, tt.offer.last, tt.salt)
-		v, err := h.offer(b, func(m mark, seq uint64) (wire.Hash, error) {
-			c, _ := stored[m.index].ChainAfter(seq)
+		v, err := h.offer(b, func(p place, seq uint64) (wire.Hash, error) {
+			c, _ := stored[p.index].ChainAfter(seq)
 			return c, nil
 		})
 		if !errors.Is(err, tt.err) || err == nil && v != tt.want {

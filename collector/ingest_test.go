@@ -408,3 +408,38 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%d batches and %d letters, want 2 and 3", len(r.batches()), len(r.letters()))
 	}
 }
+
+// TestOldRepeats: memory for a stream is bounded, and a repeat of what came long
+// ago is still told from a fork.
+func TestOldRepeats(t *testing.T) {
+	const n = 3 * maxMarks
+	a, b := twoSites(2 * n)
+	other := newSite("site-1", 1)
+	d := meter("m-1")
+	other.declare(d)
+	for i := range 2 * n {
+		other.read(d, int64(i+1)*60_000, 7)
+	}
+	r := newRig(t, a, b)
+	r.send(b.batch(t, 1, 2))
+	var group []Message
+	for seq := uint64(1); seq <= 2*n; seq += 2 {
+		group = append(group, a.batch(t, seq, seq+1))
+	}
+	for _, m := range group[n/2:] { // live before backlog
+		r.send(m)
+	}
+	for _, m := range group[:n/2] {
+		r.send(m)
+	}
+	if got := len(r.ingest.heads[stream{"site-1", a.epoch}].marks); got > maxMarks {
+		t.Errorf("%d marks, at most %d", got, maxMarks)
+	}
+	for seq := uint64(2); seq < 2*n-2; seq += 61 {
+		r.send(a.batch(t, seq, seq+1), other.batch(t, seq, seq+1))
+	}
+	repeats := (2*n - 2 - 2 + 60) / 61
+	if got, want := r.counts(), fmt.Sprintf("%d stored %d repeated %d fork", n+1, repeats, repeats); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
