@@ -160,6 +160,9 @@ func (w *world) anew(e *simEdge) error {
 	}
 	h := w.seen.of(s)
 	h.from, h.to = min(acked+1, h.last()+1), h.last()
+	if h.excused > 0 {
+		h.from = 1 // nor what a restored collector had lost
+	}
 	if err := os.RemoveAll(e.dir); err != nil {
 		return err
 	}
@@ -281,6 +284,12 @@ func (w *world) heal() error {
 		}
 	}
 	for _, e := range w.edges {
+		// What made room for new readings before a restored collector had it again.
+		if h := w.seen.of(stream{e.id, e.box.Epoch()}); h.excused > 0 && h.to > 0 {
+			h.to = max(h.to, e.box.First()-1)
+		} else if h.excused > 0 {
+			h.from, h.to = 1, e.box.First()-1
+		}
 		if err := e.halt(false); err != nil {
 			return err
 		}

@@ -31,7 +31,6 @@ import (
 
 const (
 	simInterval = 15 * time.Minute
-	simDevices  = 2
 	healWithin  = 6 * time.Hour // I9
 )
 
@@ -61,6 +60,15 @@ type world struct {
 	oldAcks  bool
 	held     *collector.Message // waits for the next to overtake it
 	acks     map[string][][]byte
+}
+
+// devices is how many meters an edge has; with a small outbox so many that it
+// drops what is acked after two days.
+func (w *world) devices() int {
+	if w.plan.Small {
+		return 16
+	}
+	return 2
 }
 
 // simClock is a clock that can be set.
@@ -154,7 +162,7 @@ func (e *simEdge) start() error {
 		return err
 	}
 	bus := edge.Bus{Name: "bus", Reader: simMeters{simStart}}
-	for i := range simDevices {
+	for i := range e.w.devices() {
 		id := fmt.Sprintf("m-%d", i)
 		bus.Devices = append(bus.Devices, edge.Device{ID: id, Unit: uint8(i + 1), Declaration: simDeclaration(id, uint8(i+1))})
 	}
@@ -332,7 +340,7 @@ meters:
 		Methodologies: []collector.File{{Name: "ks-pv.yaml", Text: text}}, Acks: w, Clock: edge.RealClock(), Log: w.log.Named("collector")}
 	for _, e := range w.edges {
 		cfg.Edges = append(cfg.Edges, collector.Edge{ID: e.id, Key: e.key.Public().(ed25519.PublicKey)})
-		for i := range simDevices {
+		for i := range w.devices() {
 			fmt.Fprintf(&project, "  - {key: %[1]s-m-%[2]d, title: Meter, register: %[1]s/m-%[2]d/Wh, parameter: EG}\n", e.id, i)
 		}
 	}
