@@ -56,7 +56,7 @@ func parseSlot(b []byte) (turn uint64, m mark, whole bool, err error) {
 // full disk too, since that is what lets anything be dropped.
 func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
 	c := &cursor{fs: fsys, path: filepath.Join(dir, cursorFile)}
-	f, err := fsys.Open(c.path, os.O_CREATE)
+	f, err := fsys.Open(c.path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, mark{}, err
 	}
@@ -101,7 +101,7 @@ func (c *cursor) load(f journal.File) (newest mark, err error) {
 // save makes m durable. The file is opened for each: after a failed sync a
 // handle must not be used again.
 func (c *cursor) save(m mark) error {
-	f, err := c.fs.Open(c.path, 0)
+	f, err := c.fs.Open(c.path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
