@@ -15,6 +15,10 @@ type Kind uint8
 const (
 	Batch    Kind = 1 // an edge's signed envelope, as received
 	Decision Kind = 2 // what a person or a configuration put in force
+
+	// Quarantined stands in place of a record that is damaged and was set aside;
+	// it is never on disk. Whoever reads the book goes on behind it.
+	Quarantined Kind = 255
 )
 
 const (
