@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Collector, error) {
 }
 
 func (c *Collector) open(ctx context.Context) error {
-	st, report, err := store.Open(filepath.Join(c.cfg.Dir, "book"), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
+	st, report, err := store.Open(filepath.Join(c.cfg.Dir, store.BookDir), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,10 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
+	"os"
 	"path/filepath"
 
 	"kenshin/edge/journal"
@@ -37,11 +40,25 @@ const (
 
 // OpenDeadLetters opens the dead letters in dir, which no other process may have open.
 func OpenDeadLetters(dir string) (*DeadLetters, error) {
-	log, _, err := journal.Open(filepath.Join(dir, "dead"), journal.Options{})
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open dead letters: %w", err)
 	}
 	return &DeadLetters{log: log, most: deadBytes, recent: make(map[[sha256.Size]byte]bool)}, nil
+}
+
+// ReadDeadLetters calls fn for each letter in dir, oldest first, beside the
+// collector that may be adding to them.
+func ReadDeadLetters(dir string, fn func(DeadLetter) error) error {
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{VerifyFrom: math.MaxUint64, ReadOnly: true})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no collector has run yet
+	}
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	d := DeadLetters{log: log}
+	return errors.Join(d.Scan(fn), d.Close())
 }
 
 // Add keeps letters; they are durable when it returns.

@@ -29,10 +29,13 @@ type Report struct {
 	Records     journal.Report
 	Checkpoints journal.Report
 	Hashes      bool // the hashes of the tree were not those of the records and were made again
+	// Altered says why the records are not the ones that were signed, "" when they
+	// are. A book that is opened to be written is then refused.
+	Altered string
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes }
+func (r Report) Clean() bool { return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes && r.Altered == "" }
 
 // String says for people what was found and done.
 func (r Report) String() string {
@@ -45,6 +48,9 @@ func (r Report) String() string {
 	if r.Hashes {
 		parts = append(parts, "the hashes of the tree were damaged and have been made again from the records")
 	}
+	if r.Altered != "" {
+		parts = append(parts, r.Altered)
+	}
 	if len(parts) == 0 {
 		return "everything is as it should be"
 	}
@@ -53,11 +59,17 @@ func (r Report) String() string {
 
 // Names of what is in the folder of a book.
 const (
+	// BookDir is the folder of the book in the folder of a collector.
+	BookDir = "book"
+
+	deadDir        = "dead"
 	recordsDir     = "records"
 	notesDir       = "checkpoints"
 	hashesFile     = "hashes"
 	quarantineFile = "quarantine"
 	generationFile = "generation"
+
+	recordSegment = 64 << 20 // bytes
 )
 
 // Options names what a store needs.
@@ -130,10 +142,13 @@ func (s *Store) open(report *Report) error {
 		return err
 	}
 	text, size, root, err := s.lastNote()
+	if err != nil && s.readOnly {
+		text, size, err = "", 0, nil // Scrub says so; whoever reads wants the rest
+	}
 	if err != nil {
 		return err
 	}
-	records := journal.Options{SegmentBytes: 64 << 20, VerifyFrom: uint64(size) + 1, ReadOnly: s.readOnly, FS: s.fs}
+	records := journal.Options{SegmentBytes: recordSegment, VerifyFrom: uint64(size) + 1, Durable: uint64(size), ReadOnly: s.readOnly, FS: s.fs}
 	if s.log, report.Records, err = journal.Open(filepath.Join(s.dir, recordsDir), records); err != nil {
 		return err
 	}
@@ -150,6 +165,9 @@ func (s *Store) open(report *Report) error {
 		}
 		report.Hashes = err == nil
 	}
+	if err != nil && s.tree != nil && s.readOnly { // Scrub tells which record it is
+		report.Altered, err = err.Error(), nil
+	}
 	if err != nil || s.readOnly {
 		return err
 	}
@@ -164,11 +182,29 @@ func (s *Store) plant(size int64) error {
 	if s.tree, err = openTree(s.fs, filepath.Join(s.dir, hashesFile), min(size, int64(s.log.Next()-1)), s.readOnly); err != nil {
 		return err
 	}
-	if err := s.grow(s.log.Next()); err != nil {
-		return fmt.Errorf("hash the records: %w", err)
+	for {
+		err := s.grow(s.log.Next())
+		var d *journal.Damage
+		if s.readOnly && errors.As(err, &d) { // who reads wants the rest
+			for uint64(s.tree.size) < d.To {
+				if add := s.tree.add(unknownLeaf); add != nil {
+					return add
+				}
+			}
+			continue
+		}
+		if errors.As(err, &d) {
+			return fmt.Errorf("hash the records: %w; run `kenshin-collector repair`", err)
+		}
+		if err != nil {
+			return fmt.Errorf("hash the records: %w", err)
+		}
+		return nil
 	}
-	return nil
 }
+
+// unknownLeaf stands for a record that is damaged and whose hash is not known.
+var unknownLeaf = tlog.RecordHash(nil)
 
 // grow adds the records before journal entry end that are not in the tree yet.
 func (s *Store) grow(end uint64) error {

@@ -130,7 +130,7 @@ func Heal(dir, from string, same func(seq uint64, entry []byte) error, o Options
 	fail := func(err error) (uint64, Report, error) {
 		return healed, left, fmt.Errorf("heal journal %s: %w", dir, err)
 	}
-	l, found, err := Open(dir, Options{SegmentBytes: o.SegmentBytes, FS: o.FS})
+	l, found, err := Open(dir, Options{SegmentBytes: o.SegmentBytes, Durable: o.Durable, FS: o.FS})
 	if err != nil {
 		return fail(err)
 	}
@@ -157,7 +157,7 @@ func Heal(dir, from string, same func(seq uint64, entry []byte) error, o Options
 	if err = errors.Join(err, source.Close(), l.Close()); err != nil {
 		return fail(err)
 	}
-	l, left, err = Open(dir, Options{ReadOnly: true, FS: o.FS})
+	l, left, err = Open(dir, Options{Durable: o.Durable, ReadOnly: true, FS: o.FS})
 	if err != nil {
 		return fail(err)
 	}

@@ -46,6 +46,11 @@ type Options struct {
 	// and checked by Open. 0 checks everything; the last segment always is.
 	// Damage in what was not checked is found when it is read.
 	VerifyFrom uint64
+	// Durable is an entry that is known, from elsewhere, to have been durable with
+	// all before it: what is missing of them at the end is then damage and no
+	// trace of a crash, nothing of it is cut off, and their numbers are not given
+	// again. 0 when nothing is known.
+	Durable uint64
 	// ReadOnly opens what is there, changes nothing and takes no lock, so that a
 	// journal can be read beside the process that writes it. What that process
 	// is just appending may be seen, before it is durable, or not.
@@ -64,6 +69,7 @@ type Log struct {
 	spacing  int64 // bytes between two marks
 	lock     io.Closer
 	readOnly bool
+	known    uint64 // Options.Durable
 
 	writing sync.Mutex // held by Append, DropBefore and Close; guards the fields below
 	file    File       // the last segment, nil when there is none that may be written to
@@ -114,7 +120,7 @@ func Open(dir string, o Options) (*Log, Report, error) {
 	if o.FS == nil {
 		o.FS = OS()
 	}
-	l := &Log{dir: dir, fs: o.FS, cap: o.SegmentBytes, spacing: max(o.SegmentBytes/128, 1<<10), next: 1, readOnly: o.ReadOnly}
+	l := &Log{dir: dir, fs: o.FS, cap: o.SegmentBytes, spacing: max(o.SegmentBytes/128, 1<<10), next: 1, readOnly: o.ReadOnly, known: o.Durable}
 	report := Report{Dir: dir, ReadOnly: o.ReadOnly}
 	fail := func(err error) (*Log, Report, error) { return nil, report, fmt.Errorf("open journal %s: %w", dir, err) }
 	if o.SegmentBytes < minSegment {

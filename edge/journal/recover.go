@@ -103,8 +103,9 @@ func (l *Log) damage(s *segment, off int64, from, to uint64, cause string) Damag
 }
 
 const (
-	causeBytes = "the bytes there are not those that were written"
-	causeEnd   = "nothing is written there, or the segment behind is missing"
+	causeBytes   = "the bytes there are not those that were written"
+	causeDurable = "they were durable and are not there"
+	causeEnd     = "nothing is written there, or the segment behind is missing"
 )
 
 // header checks the header of s. Damage to it concerns no entry: the name of
@@ -218,6 +219,11 @@ func (l *Log) tail(w *walker, s *segment) (tail, error) {
 	if len(gaps) > 0 && !open && !torn { // all of it was written, and some of it changed since
 		t.damages = append(t.damages, gaps...)
 		t.seq, t.off = w.seq, w.off
+	}
+	if t.seq <= l.known {
+		t.damages = append(t.damages, l.damage(s, t.off, t.seq, l.known, causeDurable))
+		t.seq = l.known + 1
+		return t, nil
 	}
 	last, err := w.written(t.off)
 	t.cut = last - t.off
