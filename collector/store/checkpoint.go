@@ -27,10 +27,8 @@ func (s *Store) Checkpoint() (string, error) {
 	if s.readOnly {
 		return "", fmt.Errorf("checkpoint: %w", journal.ErrReadOnly)
 	}
-	if s.tree.broken { // what a failed sync left in the file is made again
-		if err := errors.Join(s.tree.close(), s.plant(s.tree.synced)); err != nil {
-			return "", fmt.Errorf("checkpoint: %w", err)
-		}
+	if err := s.catchUp(); err != nil {
+		return "", fmt.Errorf("checkpoint: %w", err)
 	}
 	// One that cannot be read is followed by one that can.
 	if text, size, _, err := s.lastNote(); err == nil && text != "" && size == s.tree.size {

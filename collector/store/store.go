@@ -35,7 +35,9 @@ type Report struct {
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes && r.Altered == "" }
+func (r Report) Clean() bool {
+	return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes && r.Altered == ""
+}
 
 // String says for people what was found and done.
 func (r Report) String() string {
@@ -70,20 +72,20 @@ const (
 	generationFile = "generation"
 
 	recordSegment = 64 << 20 // bytes
+	noteSegment   = 1 << 20
 )
 
 // Options names what a store needs.
 type Options struct {
 	Origin string             // name of the book in its checkpoints, e.g. "kenshin/tokyo-1"
 	Key    ed25519.PrivateKey // signs checkpoints
-
-	fs journal.FS // nil: the machine's own
 }
 
 // Store is an open book. Its methods may be called from several goroutines.
 type Store struct {
 	dir         string
 	fs          journal.FS
+	segment     int64 // bytes of a segment of records
 	readOnly    bool
 	log         *journal.Log
 	notes       *journal.Log // checkpoints, one a record
@@ -106,7 +108,7 @@ func Open(dir string, o Options) (*Store, Report, error) {
 	if o.Origin == "" || len(o.Key) != ed25519.PrivateKeySize {
 		return nil, Report{}, fmt.Errorf("open store %s: a book needs an origin and a key", dir)
 	}
-	return openBook(dir, newSigner(o.Origin, o.Key), o.fs, false)
+	return openBook(dir, newSigner(o.Origin, o.Key), journal.OS(), recordSegment, false)
 }
 
 // Reader names what reading a book needs.
@@ -120,14 +122,14 @@ type Reader struct {
 // OpenReader opens the book in dir to be read: nothing is changed, and a
 // collector may be writing it. What it is just appending may be seen, or not.
 func OpenReader(dir string, r Reader) (*Store, Report, error) {
-	return openBook(dir, newVerifier(r.Origin, r.Key), r.fs, true)
+	if r.fs == nil {
+		r.fs = journal.OS()
+	}
+	return openBook(dir, newVerifier(r.Origin, r.Key), r.fs, recordSegment, true)
 }
 
-func openBook(dir string, key signer, fsys journal.FS, readOnly bool) (*Store, Report, error) {
-	if fsys == nil {
-		fsys = journal.OS()
-	}
-	s := &Store{dir: dir, fs: fsys, readOnly: readOnly, signer: key, changed: make(chan struct{})}
+func openBook(dir string, key signer, fsys journal.FS, segment int64, readOnly bool) (*Store, Report, error) {
+	s := &Store{dir: dir, fs: fsys, segment: segment, readOnly: readOnly, signer: key, changed: make(chan struct{})}
 	var report Report
 	if err := s.open(&report); err != nil {
 		return nil, report, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.Close()))
@@ -137,7 +139,7 @@ func openBook(dir string, key signer, fsys journal.FS, readOnly bool) (*Store, R
 
 func (s *Store) open(report *Report) error {
 	var err error
-	notes := journal.Options{SegmentBytes: 1 << 20, ReadOnly: s.readOnly, FS: s.fs}
+	notes := journal.Options{SegmentBytes: min(s.segment, noteSegment), ReadOnly: s.readOnly, FS: s.fs}
 	if s.notes, report.Checkpoints, err = journal.Open(filepath.Join(s.dir, notesDir), notes); err != nil {
 		return err
 	}
@@ -148,7 +150,7 @@ func (s *Store) open(report *Report) error {
 	if err != nil {
 		return err
 	}
-	records := journal.Options{SegmentBytes: recordSegment, VerifyFrom: uint64(size) + 1, Durable: uint64(size), ReadOnly: s.readOnly, FS: s.fs}
+	records := journal.Options{SegmentBytes: s.segment, VerifyFrom: uint64(size) + 1, Durable: uint64(size), ReadOnly: s.readOnly, FS: s.fs}
 	if s.log, report.Records, err = journal.Open(filepath.Join(s.dir, recordsDir), records); err != nil {
 		return err
 	}
@@ -205,6 +207,17 @@ func (s *Store) plant(size int64) error {
 
 // unknownLeaf stands for a record that is damaged and whose hash is not known.
 var unknownLeaf = tlog.RecordHash(nil)
+
+// catchUp makes the tree that of all records; s.mu is held. An Append whose
+// record could not be hashed, or a sync that failed, left it behind.
+func (s *Store) catchUp() error {
+	if s.tree.broken { // the file behind what was synced is not believed
+		if err := errors.Join(s.tree.close(), s.plant(s.tree.synced)); err != nil {
+			return err
+		}
+	}
+	return s.grow(s.log.Next())
+}
 
 // grow adds the records before journal entry end that are not in the tree yet.
 func (s *Store) grow(end uint64) error {
@@ -294,9 +307,8 @@ func (s *Store) Append(recs ...*Record) (first uint64, err error) {
 	}
 	for i, r := range recs {
 		r.Index = seq - 1 + uint64(i)
-		_, leaf := r.encode()
-		if err := s.tree.add(tlog.RecordHash(leaf)); err != nil {
-			return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
+		if s.tree.size == int64(r.Index) {
+			_ = s.tree.add(tlog.RecordHash(r.leaf(nil))) // the record counts; whoever needs the tree makes up for it
 		}
 	}
 	close(s.changed)
@@ -409,8 +421,11 @@ func (s *Store) ProveGrowth(now, before uint64) (tlog.TreeProof, error) {
 
 const hashesRemedy = "if the file `hashes` is damaged, delete it and start the collector again"
 
-// root returns the root of the tree of the first size records.
+// root returns the root of the tree of the first size records; s.mu is held.
 func (s *Store) root(size uint64) (tlog.Hash, error) {
+	if err := s.catchUp(); err != nil {
+		return tlog.Hash{}, err
+	}
 	if size > uint64(s.tree.size) {
 		return tlog.Hash{}, fmt.Errorf("the book has %d records", s.tree.size)
 	}
