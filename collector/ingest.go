@@ -61,9 +61,12 @@ const (
 // recover reads the book once: the rules in force and the heads of every stream.
 func (in *ingest) recover() error {
 	return in.store.Scan(0, func(r *store.Record) error {
-		if r.Kind == store.Decision {
+		switch r.Kind {
+		case store.Decision:
 			_, err := in.rules.take(r)
 			return err
+		case store.Quarantined:
+			return nil // its numbers are a hole, and the edge is asked again
 		}
 		payload, err := wire.Payload(wire.BatchType, r.Payload)
 		if err != nil {

@@ -308,7 +308,7 @@ func (r *rig) batches() (out []string) {
 
 func (r *rig) letters() (out []store.DeadLetter) {
 	r.t.Helper()
-	if err := r.DeadLetters(func(l store.DeadLetter) error { out = append(out, l); return nil }); err != nil {
+	if err := store.ReadDeadLetters(r.cfg.Dir, func(l store.DeadLetter) error { out = append(out, l); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 	return out

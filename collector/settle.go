@@ -247,8 +247,11 @@ func (s *settle) commit(ctx context.Context, u series.Update, records int) error
 }
 
 func (s *settle) record(ctx context.Context, r *store.Record, u *series.Update) error {
-	if r.Kind == store.Decision {
+	switch r.Kind {
+	case store.Decision:
 		return s.decide(ctx, r)
+	case store.Quarantined:
+		return nil
 	}
 	b, err := decodeStored(r)
 	if err != nil {

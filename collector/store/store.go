@@ -276,6 +276,9 @@ func (s *Store) Generation() uint64 { return s.generation }
 // Size returns how many records are durable.
 func (s *Store) Size() uint64 { return s.log.Next() - 1 }
 
+// Files returns how many files hold the records, and their bytes.
+func (s *Store) Files() (files int, bytes int64) { return len(s.log.Segments()), s.log.Size() }
+
 // Changed returns a channel that is closed when the book grows next. Take it
 // before looking.
 func (s *Store) Changed() <-chan struct{} {
