@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,21 +49,15 @@ func dump(w io.Writer, fsys journal.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	var epochs []wire.Epoch
-	for _, name := range names {
-		var e wire.Epoch
-		if len(name) == hex.EncodedLen(len(e)) && e.UnmarshalText([]byte(name)) == nil {
-			epochs = append(epochs, e)
-		}
-	}
-	if epochs == nil {
+	all := epochs(names)
+	if all == nil {
 		return errors.New("it is not an outbox: no folder in it is named by an epoch of 32 hexadecimal digits")
 	}
 	lock, err := fsys.Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return err
 	}
-	for _, e := range epochs {
+	for _, e := range all {
 		if err = dumpEpoch(json.NewEncoder(w), fsys, filepath.Join(dir, e.String()), e); err != nil {
 			break
 		}

@@ -147,11 +147,8 @@ func (b *Outbox) renew(why string, report *Report) error {
 	}
 	b.log, b.cursor, b.epoch = log, cursor, id.epoch
 	b.acked, b.saved, b.floor, b.chain = mark{}, 0, 0, wire.Hash{}
-	limit := b.max
-	b.max = math.MaxInt64 // it fitted before
 	c := copier{to: b, why: why, report: report}
 	err = c.copy(old, max(from, old.First()))
-	b.max = limit
 	if err == nil {
 		err = id.store(b.fs, b.dir)
 	}
@@ -235,7 +232,7 @@ func (c *copier) flush() error {
 	if len(c.group) == 0 {
 		return nil
 	}
-	_, err := c.to.Append(c.group...)
+	_, err := c.to.append(c.group, math.MaxInt64) // they fitted before
 	c.group = c.group[:0]
 	return err
 }
