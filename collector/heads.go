@@ -27,6 +27,7 @@ type mark struct{ first, last, index uint64 }
 type head struct {
 	spans []span
 	marks []mark
+	kept  uint64 // the oldest record the edge still has, as its signed batches say
 }
 
 // verdict is what a batch means to its stream.
@@ -112,22 +113,50 @@ func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
 }
 
 // through returns the last record of the run from 1 on, and the chain hash there.
-func (h *head) through() (uint64, wire.Hash) {
-	if len(h.spans) == 0 || h.spans[0].from != 1 {
-		return 0, wire.Hash{}
+// The run goes over holes that nobody can fill any more: else a collector that was
+// restored from a backup older than what an edge still has would be sent the rest
+// for ever, and never let it go.
+func (h *head) through() (last uint64, chain wire.Hash) {
+	for _, s := range h.spans {
+		if s.from > max(last+1, h.kept) {
+			break
+		}
+		last, chain = s.to, s.chain
 	}
-	return h.spans[0].to, h.spans[0].chain
+	return last, chain
 }
 
-// want returns the holes before the last record.
+// want returns the holes before the last record that the edge can still fill.
 func (h *head) want() []wire.Range {
 	var out []wire.Range
 	next := uint64(1)
 	for _, s := range h.spans {
-		if s.from > next {
+		if next = max(next, h.kept); s.from > next {
 			out = append(out, wire.Range{From: next, To: s.from - 1})
 		}
 		next = s.to + 1
 	}
 	return out
+}
+
+// gone returns how many records are in no span and can never come.
+func (h *head) gone() (n uint64) {
+	next := uint64(1)
+	for _, s := range h.spans {
+		if end := min(s.from, h.kept); end > next {
+			n += end - next
+		}
+		next = s.to + 1
+	}
+	return n
+}
+
+// gone returns how many records of all streams can never come.
+func (in *ingest) gone() (n uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.heads {
+		n += h.gone()
+	}
+	return n
 }

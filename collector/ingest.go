@@ -92,6 +92,7 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 		in.heads[s] = h
 	}
 	h.add(b.First, b.Last, b.Prev, b.Chain, r.Index)
+	h.kept = max(h.kept, b.Kept)
 	through, _ := h.through()
 	in.seen[b.Edge] = edgeState{b.Edge, b.Epoch, through, r.Received}
 }

@@ -50,6 +50,7 @@ func newMetrics(c *Collector) *metrics {
 		m.rejected.WithLabelValues(r)
 	}
 	m.all = []prometheus.Collector{m.problems, m.aside, m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
+		gauge("records_gone", "Records that are in no book and that their edges no longer have: what a restored backup could not be given again.", func() float64 { return float64(c.ingest.gone()) }),
 		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
 		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return float64(c.store.Size() - c.settle.position()) }),
 		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),

@@ -221,8 +221,11 @@ func (l *Log) tail(w *walker, s *segment) (tail, error) {
 		t.seq, t.off = w.seq, w.off
 	}
 	if t.seq <= l.known {
-		t.damages = append(t.damages, l.damage(s, t.off, t.seq, l.known, causeDurable))
-		t.seq = l.known + 1
+		t.damages = append(t.damages, gaps...)
+		if w.seq <= l.known {
+			t.damages = append(t.damages, l.damage(s, w.off, w.seq, l.known, causeDurable))
+		}
+		t.seq, t.off = max(w.seq, l.known+1), w.off
 		return t, nil
 	}
 	last, err := w.written(t.off)

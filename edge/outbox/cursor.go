@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -70,6 +71,19 @@ func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
 	return c, m, nil
 }
 
+// readCursor reads the cursor in dir and changes nothing.
+func readCursor(fsys journal.FS, dir string) (mark, error) {
+	f, err := fsys.Open(filepath.Join(dir, cursorFile), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, err
+	}
+	m, err := new(cursor).slots(f)
+	return m, errors.Join(err, f.Close())
+}
+
 func (c *cursor) load(f journal.File) (newest mark, err error) {
 	const whole = slotDistance + slotBytes
 	size, err := f.Size()
@@ -82,9 +96,16 @@ func (c *cursor) load(f journal.File) (newest mark, err error) {
 		}
 		return newest, f.Sync()
 	}
+	return c.slots(f)
+}
+
+// slots returns the mark of the newest whole slot.
+func (c *cursor) slots(f journal.File) (newest mark, err error) {
 	for i := range int64(2) {
 		b := make([]byte, slotBytes)
-		if _, err := f.ReadAt(b, i*slotDistance); err != nil {
+		if _, err := f.ReadAt(b, i*slotDistance); err == io.EOF {
+			continue // a file that was not finished
+		} else if err != nil {
 			return newest, err
 		}
 		turn, m, ok, err := parseSlot(b)

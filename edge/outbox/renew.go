@@ -40,8 +40,8 @@ func (r Report) String() string {
 	return strings.Join(parts, "; ")
 }
 
-func (b *Outbox) journalOptions(verifyFrom uint64) journal.Options {
-	return journal.Options{SegmentBytes: min(max(b.max/16, minSegment), maxSegment), VerifyFrom: verifyFrom, FS: b.fs}
+func (b *Outbox) journalOptions(verifyFrom, durable uint64) journal.Options {
+	return journal.Options{SegmentBytes: min(max(b.max/16, minSegment), maxSegment), VerifyFrom: verifyFrom, Durable: durable, FS: b.fs}
 }
 
 // load opens the records of an epoch. why says what makes it impossible to go
@@ -56,7 +56,7 @@ func (b *Outbox) load(epoch wire.Epoch, report *Report) (why string, err error) 
 	if err != nil {
 		return "", err
 	}
-	log, found, err := journal.Open(dir, b.journalOptions(max(acked.through, 1)))
+	log, found, err := journal.Open(dir, b.journalOptions(max(acked.through, 1), acked.through))
 	report.Journal = found
 	if err != nil {
 		return "", err
@@ -99,7 +99,10 @@ func (b *Outbox) judge(found journal.Report) string {
 		return "a segment cannot be read"
 	}
 	for _, d := range found.Damages {
-		if d.To >= d.From && d.To >= acked.through {
+		if d.To >= d.From && d.To == acked.through {
+			return fmt.Sprintf("records %d to %d, which were acked, are not here as they were: this is an old copy, or records were removed or damaged", d.From, d.To)
+		}
+		if d.To >= d.From && d.To > acked.through {
 			return fmt.Sprintf("records %d to %d, not all of them acked, cannot be read", d.From, d.To)
 		}
 	}
@@ -141,7 +144,7 @@ func (b *Outbox) renew(why string, report *Report) error {
 	if err != nil {
 		return err
 	}
-	log, _, err := journal.Open(dir, b.journalOptions(0))
+	log, _, err := journal.Open(dir, b.journalOptions(0, 0))
 	if err != nil {
 		return err
 	}

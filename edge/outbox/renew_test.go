@@ -83,7 +83,7 @@ func TestRenew(t *testing.T) {
 		{"nothing", 40, func(*testing.T, string) {}, "", 0, 0},
 		{"cursor lost", 40, garbleCursor, "", 0, 0},
 		{"damage in what is acked", 40, func(t *testing.T, dir string) { garble(t, dir, 39) }, "", 0, 0},
-		{"damage at the last acked", 40, func(t *testing.T, dir string) { garble(t, dir, 40) }, "records 40 to 40, not all of them acked", 20, 0},
+		{"damage at the last acked", 40, func(t *testing.T, dir string) { garble(t, dir, 40) }, "records 40 to 40, which were acked", 20, 0},
 		{"damage in what is not", 40, func(t *testing.T, dir string) { garble(t, dir, 44); garble(t, dir, 45) }, "records 44 to 45, not all of them acked", 18, 2},
 		{"damage and nothing acked", 0, func(t *testing.T, dir string) { garble(t, dir, 1) }, "records 1 to 1", 59, 1},
 		{"segments removed", 40, func(t *testing.T, dir string) {
@@ -96,7 +96,7 @@ func TestRenew(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-		}, "record 40 was acked and only", 0, 0},
+		}, "to 40, which were acked", 0, 0},
 		{"all segments removed", 40, func(t *testing.T, dir string) {
 			files, _ := filepath.Glob(filepath.Join(dir, "*.seg"))
 			for _, f := range files {

@@ -107,6 +107,7 @@ type Batch struct {
 	Compression   uint32                 `protobuf:"varint,9,opt,name=compression,proto3" json:"compression,omitempty"` // of body; 0: none, 1: DEFLATE (RFC 1951)
 	Size          uint32                 `protobuf:"varint,10,opt,name=size,proto3" json:"size,omitempty"`              // of body before compression, bytes
 	Body          []byte                 `protobuf:"bytes,11,opt,name=body,proto3" json:"body,omitempty"`               // Columns
+	Kept          uint64                 `protobuf:"varint,12,opt,name=kept,proto3" json:"kept,omitempty"`              // oldest record the edge still has, at most first; 0: not said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +217,13 @@ func (x *Batch) GetBody() []byte {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Batch) GetKept() uint64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
 }
 
 // Columns holds the records of a batch column by column: each number as its
@@ -553,7 +561,7 @@ const file_kenshin_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1c\n" +
 	"\talgorithm\x18\x03 \x01(\rR\talgorithm\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xfb\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x8f\x02\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12\x14\n" +
@@ -566,7 +574,8 @@ const file_kenshin_proto_rawDesc = "" +
 	"\vcompression\x18\t \x01(\rR\vcompression\x12\x12\n" +
 	"\x04size\x18\n" +
 	" \x01(\rR\x04size\x12\x12\n" +
-	"\x04body\x18\v \x01(\fR\x04body\"\xa4\x01\n" +
+	"\x04body\x18\v \x01(\fR\x04body\x12\x12\n" +
+	"\x04kept\x18\f \x01(\x04R\x04kept\"\xa4\x01\n" +
 	"\aColumns\x12\x12\n" +
 	"\x04wall\x18\x01 \x03(\x12R\x04wall\x12\x12\n" +
 	"\x04mono\x18\x02 \x03(\x12R\x04mono\x12\x14\n" +
