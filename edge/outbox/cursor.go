@@ -14,6 +14,7 @@ import (
 
 const (
 	cursorFile    = "acked"
+	suspectFile   = "suspect"
 	slotBytes     = 64
 	slotDistance  = 4096 // so that no sector, and no page, holds both
 	cursorVersion = 1

@@ -154,7 +154,7 @@ func Repair(dir string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("repair outbox %s: %w", dir, err)
 	}
-	b, report, err := Open(dir, Options{Edge: id.edge, MaxBytes: math.MaxInt64})
+	b, report, err := Open(dir, Options{Edge: id.edge, MaxBytes: math.MaxInt64, verify: true})
 	if err != nil {
 		return report, err
 	}

@@ -52,7 +52,8 @@ type Options struct {
 	// not take them; 0 means 4 MiB.
 	HoldBytes int
 
-	fs journal.FS // nil: the machine's own
+	verify bool       // read everything on opening
+	fs     journal.FS // nil: the machine's own
 }
 
 // Outbox is an open outbox. Its methods may be called from several goroutines;
@@ -63,7 +64,9 @@ type Outbox struct {
 	edge string
 	max  int64
 	most int // bytes held in memory
-	lock io.Closer
+
+	verify bool // read everything on opening
+	lock   io.Closer
 
 	epoch  wire.Epoch
 	log    *journal.Log
@@ -104,7 +107,7 @@ func Open(dir string, o Options) (*Outbox, Report, error) {
 	if o.fs == nil {
 		o.fs = journal.OS()
 	}
-	b := &Outbox{dir: dir, fs: o.fs, edge: o.Edge, max: o.MaxBytes, most: o.HoldBytes, changed: make(chan struct{})}
+	b := &Outbox{dir: dir, fs: o.fs, edge: o.Edge, max: o.MaxBytes, most: o.HoldBytes, verify: o.verify, changed: make(chan struct{})}
 	report, err := b.open()
 	if err != nil {
 		return nil, report, fmt.Errorf("open outbox %s: %w", dir, errors.Join(err, b.release()))
@@ -286,6 +289,14 @@ func (b *Outbox) Read(seq uint64, maxRecords, maxBytes int) (recs []wire.Record,
 		return nil
 	})
 	if err != nil && err != errEnough {
+		var d *journal.Damage
+		owed := seq
+		if errors.As(err, &d) {
+			owed = d.To
+		}
+		if errors.Is(err, journal.ErrCorrupt) && owed > b.Acked() {
+			err = errors.Join(fmt.Errorf("%w; opening the outbox again begins a new epoch with what can be read", err), b.suspect())
+		}
 		return fail(err)
 	}
 	return recs, prev, chain, nil
