@@ -102,7 +102,7 @@ func (c *Collector) open(ctx context.Context) error {
 	if err := c.decide(ctx); err != nil {
 		return err
 	}
-	if err := c.settle.recover(ctx); err != nil {
+	if err := c.settle.recover(ctx, c.ingest.decisions); err != nil {
 		return err
 	}
 	if err := c.settle.catchUp(ctx); err != nil {

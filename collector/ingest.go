@@ -41,6 +41,8 @@ type ingest struct {
 	rules *rules
 	heads map[stream]*head
 	seen  map[string]edgeState
+
+	decisions []uint64 // records of the book that were decisions when it was opened
 }
 
 // edgeState is what the collector knows of an edge's deliveries.
@@ -60,9 +62,10 @@ const (
 
 // recover reads the book once: the rules in force and the heads of every stream.
 func (in *ingest) recover() error {
-	return in.store.Scan(0, func(r *store.Record) error {
+	return in.store.Skim(0, func(r *store.Record) error {
 		switch r.Kind {
 		case store.Decision:
+			in.decisions = append(in.decisions, r.Index)
 			_, err := in.rules.take(r)
 			return err
 		case store.Quarantined:

@@ -74,8 +74,9 @@ func (s *settle) position() uint64 {
 	return s.cursor
 }
 
-// recover takes up where the last transaction left off.
-func (s *settle) recover(ctx context.Context) error {
+// recover takes up where the last transaction left off. decisions are the records
+// of the book that are decisions, ascending.
+func (s *settle) recover(ctx context.Context, decisions []uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cursor, state, err := s.db.Cursor(ctx)
@@ -102,19 +103,18 @@ func (s *settle) recover(ctx context.Context) error {
 	for _, d := range known {
 		s.declarations[d.Hash()] = d
 	}
-	// Rules in force at the cursor: decisions are few, so they are read again.
-	err = s.store.Scan(0, func(r *store.Record) error {
-		if r.Index >= cursor {
-			return errStop
+	// Rules in force at the cursor.
+	for _, index := range decisions {
+		if index >= cursor {
+			break
 		}
-		if r.Kind != store.Decision {
-			return nil
+		r, err := s.store.Read(index)
+		if err != nil {
+			return err
 		}
-		_, err := s.rules.take(r)
-		return err
-	})
-	if err != nil && !errors.Is(err, errStop) {
-		return err
+		if _, err := s.rules.take(&r); err != nil {
+			return err
+		}
 	}
 	for _, p := range s.rules.projects {
 		if err := s.restore(ctx, p); err != nil {
