@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,8 +37,15 @@ func TestMain(m *testing.M) {
 }
 
 // binary builds a command once and returns its path.
-func binary(t testing.TB, name string) string {
+func binary(t testing.TB, name string) string { t.Helper(); return binaryFor(t, name, runtime.GOARCH) }
+
+// binaryFor builds it for another architecture.
+func binaryFor(t testing.TB, command, arch string) string {
 	t.Helper()
+	name := command
+	if arch != runtime.GOARCH {
+		name += "-" + arch
+	}
 	built.Lock()
 	defer built.Unlock()
 	if p := built.paths[name]; p != "" {
@@ -51,8 +59,8 @@ func binary(t testing.TB, name string) string {
 		built.dir, built.paths = dir, make(map[string]string)
 	}
 	path := filepath.Join(built.dir, name)
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./"+name)
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./"+command)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}

@@ -200,8 +200,8 @@ func (c *wireConn) deadline(write bool) (time.Time, bool) {
 	return c.read, c.closed
 }
 
-// wait waits for a change or until a time, zero for none.
-func wait(changed <-chan struct{}, until time.Time) {
+// await waits for a change or until a time, zero for none.
+func await(changed <-chan struct{}, until time.Time) {
 	if until.IsZero() {
 		<-changed
 		return
@@ -249,7 +249,7 @@ func (c *wireConn) Read(b []byte) (int, error) {
 			return 0, c.in.err
 		}
 		c.in.mu.Unlock()
-		wait(changed, until)
+		await(changed, until)
 	}
 }
 
@@ -283,7 +283,7 @@ func (c *wireConn) Write(b []byte) (int, error) {
 			continue
 		}
 		c.out.mu.Unlock()
-		wait(changed, deadline)
+		await(changed, deadline)
 	}
 }
 

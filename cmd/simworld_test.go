@@ -397,15 +397,16 @@ func (s *simCenter) halt(crash bool) error {
 	return err
 }
 
-// backup keeps a copy of the book, and only of the book.
+// backup makes a backup beside the running collector.
 func (s *simCenter) backup() error {
 	if s.c == nil {
 		return nil
 	}
-	synctest.Wait()
 	to := filepath.Join(s.w.dir, fmt.Sprintf("backup-%d", int(time.Since(simStart).Hours())))
 	s.w.backups = append(s.w.backups, to)
-	return os.CopyFS(to, os.DirFS(filepath.Join(s.dir, "book")))
+	reader := store.Reader{Origin: "kenshin/sim", Key: simKey(200).Public().(ed25519.PublicKey)}
+	_, err := store.Backup(context.Background(), s.dir, to, reader)
+	return err
 }
 
 // restore starts the collector with the book of a backup and nothing else.
@@ -420,19 +421,16 @@ func (s *simCenter) restore(from string) error {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.CopyFS(filepath.Join(s.dir, "book"), os.DirFS(from)); err != nil {
-		return err
-	}
-	// As restoring does it: above whatever was before.
-	generation := filepath.Join(s.dir, "book", "generation")
-	if err := os.WriteFile(generation, fmt.Appendf(nil, "%d\n", time.Now().Unix()), 0o644); err != nil {
+	reader := store.Reader{Origin: "kenshin/sim", Key: simKey(200).Public().(ed25519.PublicKey)}
+	if _, err := store.Restore(context.Background(), from, s.dir, reader, time.Now()); err != nil {
 		return err
 	}
 	return s.start()
 }
 
-// durable returns up to where the book has each stream without a hole: I5.
-func durable(book *store.Store) (map[stream]uint64, error) {
+// durable returns up to where the book has each stream without a hole, but for
+// holes below kept: I5.
+func durable(book *store.Store, kept map[stream]uint64) (map[stream]uint64, error) {
 	runs := make(map[stream][]wire.Range)
 	err := book.Scan(0, func(r *store.Record) error {
 		if r.Kind == store.Batch {
@@ -445,7 +443,7 @@ func durable(book *store.Store) (map[stream]uint64, error) {
 	for s, list := range runs {
 		slices.SortFunc(list, func(a, b wire.Range) int { return int(a.From) - int(b.From) })
 		for _, r := range list {
-			if r.From <= out[s]+1 {
+			if r.From <= max(out[s]+1, kept[s]) {
 				out[s] = max(out[s], r.To)
 			}
 		}

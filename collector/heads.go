@@ -38,6 +38,7 @@ type place struct {
 type head struct {
 	spans []span
 	marks []mark
+	kept  uint64 // the oldest record the edge still has, as its signed batches say
 }
 
 // clone returns a copy that can be added to while h is no more: both share the
@@ -46,7 +47,7 @@ func (h *head) clone() *head {
 	if h == nil {
 		return &head{}
 	}
-	return &head{slices.Clone(h.spans), h.marks}
+	return &head{slices.Clone(h.spans), h.marks, h.kept}
 }
 
 // verdict is what a batch means to its stream.
@@ -154,19 +155,25 @@ func thin(marks []mark) []mark {
 }
 
 // through returns the last record of the run from 1 on, and the chain hash there.
-func (h *head) through() (uint64, wire.Hash) {
-	if len(h.spans) == 0 || h.spans[0].from != 1 {
-		return 0, wire.Hash{}
+// The run goes over holes that nobody can fill any more: else a collector that was
+// restored from a backup older than what an edge still has would be sent the rest
+// for ever, and never let it go.
+func (h *head) through() (last uint64, chain wire.Hash) {
+	for _, s := range h.spans {
+		if s.from > max(last+1, h.kept) {
+			break
+		}
+		last, chain = s.to, s.chain
 	}
-	return h.spans[0].to, h.spans[0].chain
+	return last, chain
 }
 
-// want returns the holes before the last record.
+// want returns the holes before the last record that the edge can still fill.
 func (h *head) want() []wire.Range {
 	var out []wire.Range
 	next := uint64(1)
 	for _, s := range h.spans {
-		if s.from > next {
+		if next = max(next, h.kept); s.from > next {
 			out = append(out, wire.Range{From: next, To: s.from - 1})
 		}
 		next = s.to + 1
@@ -176,17 +183,39 @@ func (h *head) want() []wire.Range {
 
 // have returns what is there behind the first hole, at most n runs: the lowest
 // ones and the highest, which the newest records go to.
-func (h *head) have(n int) []wire.Run {
-	spans := h.spans
-	if len(spans) > 0 && spans[0].from == 1 {
-		spans = spans[1:]
+func (h *head) have(n int) []wire.Range {
+	through, _ := h.through()
+	at := 0
+	for at < len(h.spans) && h.spans[at].to <= through {
+		at++
 	}
-	var out []wire.Run
-	for i, s := range spans {
-		if i >= n-1 && i < len(spans)-1 {
-			continue
+	var out []wire.Range
+	for i, s := range h.spans[at:] {
+		if i < n-1 || at+i == len(h.spans)-1 {
+			out = append(out, wire.Range{From: s.from, To: s.to})
 		}
-		out = append(out, wire.Run{From: s.from, To: s.to, Chain: s.chain})
 	}
 	return out
+}
+
+// gone returns how many records are in no span and can never come.
+func (h *head) gone() (n uint64) {
+	next := uint64(1)
+	for _, s := range h.spans {
+		if end := min(s.from, h.kept); end > next {
+			n += end - next
+		}
+		next = s.to + 1
+	}
+	return n
+}
+
+// gone returns how many records of all streams can never come.
+func (in *ingest) gone() (n uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.heads {
+		n += h.gone()
+	}
+	return n
 }

@@ -93,7 +93,7 @@ func TestHave(t *testing.T) {
 	for i, r := range []wire.Range{{From: 1, To: 2}, {From: 4, To: 5}, {From: 7, To: 8}, {From: 10, To: 11}, {From: 13, To: 14}} {
 		h.add(r.From, r.To, wire.Hash{}, wire.Hash{byte(i)}, uint64(i))
 	}
-	want := []wire.Run{{From: 4, To: 5, Chain: wire.Hash{1}}, {From: 7, To: 8, Chain: wire.Hash{2}}, {From: 13, To: 14, Chain: wire.Hash{4}}}
+	want := []wire.Range{{From: 4, To: 5}, {From: 7, To: 8}, {From: 13, To: 14}}
 	if got := h.have(3); !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -45,6 +45,8 @@ type ingest struct {
 	rules *rules
 	heads map[stream]*head
 	seen  map[string]edgeState
+
+	decisions []uint64 // records of the book that were decisions when it was opened
 }
 
 // edgeState is what the collector knows of an edge's deliveries.
@@ -64,10 +66,14 @@ const (
 
 // recover reads the book once: the rules in force and the heads of every stream.
 func (in *ingest) recover() error {
-	return in.store.Scan(0, func(r *store.Record) error {
-		if r.Kind == store.Decision {
+	return in.store.Skim(0, func(r *store.Record) error {
+		switch r.Kind {
+		case store.Decision:
+			in.decisions = append(in.decisions, r.Index)
 			_, err := in.rules.take(r)
 			return err
+		case store.Quarantined:
+			return nil // its numbers are a hole, and the edge is asked again
 		}
 		payload, err := wire.Payload(wire.BatchType, r.Payload)
 		if err != nil {
@@ -93,6 +99,7 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 		in.heads[s] = h
 	}
 	h.add(b.First, b.Last, b.Prev, b.Chain, r.Index)
+	h.kept = max(h.kept, b.Kept)
 	through, _ := h.through()
 	in.seen[b.Edge] = edgeState{b.Edge, b.Epoch, through, r.Received}
 }
@@ -297,6 +304,7 @@ func (g *judging) add(b *wire.Batch, index uint64) {
 		g.heads[s] = g.ingest.heads[s].clone()
 	}
 	g.heads[s].add(b.First, b.Last, b.Prev, b.Chain, index)
+	g.heads[s].kept = max(g.heads[s].kept, b.Kept)
 	g.pending = append(g.pending, b)
 }
 
@@ -400,7 +408,7 @@ func (in *ingest) ack(s stream) {
 	through, chain := h.through()
 	payload, err := wire.EncodeAck(&wire.Ack{
 		Edge: s.edge, Epoch: s.epoch, Through: through, Chain: chain,
-		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(), Have: h.have(wire.MaxRuns),
+		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(), Have: h.have(wire.MaxRanges),
 	})
 	if err == nil {
 		payload, err = wire.Seal(wire.AckType, payload, in.cfg.Key)

@@ -649,7 +649,7 @@ func TestDump(t *testing.T) {
 	r := newRig(t, a, b)
 	r.send(a.all(t))
 	var out bytes.Buffer
-	if err := r.Dump(&out); err != nil {
+	if err := Dump(&out, r.Store()); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -11,7 +11,6 @@ package edge
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"sync"
 	"time"
 
@@ -41,7 +40,7 @@ type Device struct {
 
 // Bus is an endpoint and the devices behind it.
 type Bus struct {
-	Name    string
+	Name    string // no other bus of the agent has it
 	Reader  device.Reader
 	Devices []Device
 }
@@ -62,7 +61,7 @@ type Config struct {
 
 // Agent polls and publishes.
 type Agent struct {
-	cfg       Config // Interval, Buses and Uplink change on Reload, while nothing polls or publishes
+	cfg       Config // Interval, Buses and Uplink change on Reload, while nobody goes by them
 	start     time.Time
 	startWall time.Time // without its monotonic reading
 	changes   chan change
@@ -74,9 +73,9 @@ type Agent struct {
 	queue        sync.Mutex // guards waiting
 	waiting      []*kept    // for who writes next
 
-	tracking sync.Mutex    // guards all below and what changes of cfg; held for moments only
-	offset   time.Duration // of the wall clock against the monotonic one since start
-	buses    map[*Bus]*busTrack
+	tracking sync.Mutex           // guards all below and what changes of cfg; held for moments only
+	offset   time.Duration        // of the wall clock against the monotonic one since start
+	buses    map[string]*busTrack // by name
 	devices  map[string]*deviceTrack
 	link     LinkStatus
 }
@@ -92,10 +91,11 @@ type loss struct {
 func New(c Config) *Agent {
 	now := c.Clock.Now()
 	return &Agent{cfg: c, start: now, startWall: now.Round(0), changes: make(chan change), ended: make(chan struct{}), declarations: make(map[wire.Hash]*wire.Declaration),
-		buses: make(map[*Bus]*busTrack), devices: make(map[string]*deviceTrack)}
+		buses: make(map[string]*busTrack), devices: make(map[string]*deviceTrack)}
 }
 
-// grace is how long Run goes on delivering after polling has stopped.
+// grace is how long Run goes on delivering after polling has stopped, and how
+// long a cycle may go on whose bus is to be polled otherwise.
 const grace = 5 * time.Second
 
 // Run polls and publishes until ctx ends or a part fails for good. Polling stops
@@ -107,118 +107,39 @@ func (a *Agent) Run(ctx context.Context) error {
 	boot := a.record(a.cfg.Clock.Now())
 	boot.Event = &wire.Event{Code: wire.EventBoot, Detail: clip("kenshin-edge " + a.cfg.Version)}
 	a.keep([]wire.Record{boot}, nil) // a full outbox must not keep the agent from emptying it
-	for {
-		c, err := a.session(ctx)
-		if c == nil || err != nil {
-			return err
-		}
-		a.apply(c)
-	}
-}
-
-// session polls and publishes until ctx ends, a part fails or a change comes,
-// which it returns.
-func (a *Agent) session(ctx context.Context) (*change, error) {
-	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	requests, abort := context.WithCancel(ctx) // its end cuts requests short
+	polling, abort := context.WithCancel(ctx)
 	defer abort()
-	cycles, halt := context.WithCancel(requests) // its end lets cycles come to theirs
-	defer halt()
-	published := make(chan error, 1)
-	go func() { published <- a.publish(publishing) }()
-	polled := make(chan struct{})
-	var polling sync.WaitGroup
+	w := workers{agent: a, uplink: a.uplink(ctx)}
 	for i := range a.cfg.Buses {
-		polling.Go(func() { a.poll(requests, cycles, &a.cfg.Buses[i]) })
+		w.poll(polling, &a.cfg.Buses[i], nil)
 	}
-	go func() { polling.Wait(); close(polled) }()
-
-	select {
-	case <-ctx.Done():
-		<-polled
-		a.deliver(publishing)
-	case err := <-published: // a publisher that gave up must not let polling go on unseen
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			w.wait()
+			a.deliver(ctx)
+			return w.uplink.halt()
+		case err = <-w.uplink.ended: // a publisher that gave up must not let polling go on unseen
+		case c := <-a.changes:
+			if err = w.apply(polling, c); err == nil {
+				continue
+			}
+		}
 		abort()
-		<-polled
-		return nil, err
-	case c := <-a.changes:
-		halt()
-		late := time.AfterFunc(grace, abort)
-		<-polled
-		late.Stop()
-		stop()
-		return &c, <-published
+		w.wait()
+		return err
 	}
-	stop()
-	return nil, <-published
 }
 
 // deliver goes on for a few seconds with what was read.
 func (a *Agent) deliver(ctx context.Context) {
-	last, done := context.WithTimeout(ctx, grace)
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer done()
 	if a.Flush(last) != nil {
 		a.cfg.Log.Info("stopped before everything was delivered; the rest is in the outbox",
 			zap.Uint64("records", a.cfg.Outbox.Last()-a.cfg.Outbox.Acked()))
 	}
-}
-
-// Change is what a running agent takes anew.
-type Change struct {
-	Interval time.Duration
-	Buses    []Bus
-	Uplink   Uplink
-	Detail   string // for people, one line: what the configuration is now
-}
-
-type change struct {
-	Change
-	taken chan struct{}
-}
-
-// Reload makes a running agent go on with other buses, interval and uplink. The
-// cycles under way come to their end first. When it returns nil the old buses
-// are not used any more, and an event says in the outbox what changed. It fails
-// when ctx or the agent ends before.
-func (a *Agent) Reload(ctx context.Context, c Change) error {
-	next := change{c, make(chan struct{})}
-	select {
-	case a.changes <- next:
-	case <-a.ended:
-		return errEnded
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	select {
-	case <-next.taken:
-		return nil
-	case <-a.ended:
-		return errEnded
-	}
-}
-
-var errEnded = errors.New("the agent has ended")
-
-// apply takes a change, while nothing polls or publishes.
-func (a *Agent) apply(c *change) {
-	a.tracking.Lock()
-	a.cfg.Interval, a.cfg.Buses, a.cfg.Uplink = c.Interval, c.Buses, c.Uplink
-	clear(a.buses)
-	known := make(map[string]*deviceTrack)
-	for _, b := range c.Buses {
-		for _, d := range b.Devices {
-			if t := a.devices[d.ID]; t != nil {
-				known[d.ID] = t
-			}
-		}
-	}
-	a.devices = known
-	a.tracking.Unlock()
-	r := a.record(a.cfg.Clock.Now())
-	r.Event = &wire.Event{Code: wire.EventConfig, Detail: clip(c.Detail)}
-	a.keep([]wire.Record{r}, nil)
-	close(c.taken)
 }
 
 // Flush waits until everything read so far is durable at the collector, or ctx ends.

@@ -18,20 +18,21 @@ import (
 const garbledMost = 2
 
 // judge draws from a reading what it means for the next ones. An exception is an
-// answer: the device is there, and asking it cost nothing. A block without an
-// answer beside others that have one is left alone by itself.
+// answer: the device is there, and asking it cost nothing. One by which a gateway
+// says that the device is silent is none: it cost the gateway's own timeout. A
+// block without an answer beside others that have one is left alone by itself.
 func (a *Agent) judge(b *Bus, s *deviceState, r *wire.Record) {
 	now := a.cfg.Clock.Now()
 	answered, silent, away, garbled := false, false, false, false
 	for _, k := range r.Reading.Blocks {
-		switch k.Status {
-		case wire.OK, wire.Exception:
+		switch {
+		case k.Status == wire.OK, k.Status == wire.Exception && !Absent(k.Code):
 			answered = true
-		case wire.Timeout:
+		case k.Status == wire.Timeout, k.Status == wire.Exception:
 			silent = true
-		case wire.Unreachable:
+		case k.Status == wire.Unreachable:
 			silent, away = true, true
-		case wire.Malformed:
+		case k.Status == wire.Malformed:
 			garbled = true
 		}
 	}
@@ -42,7 +43,7 @@ func (a *Agent) judge(b *Bus, s *deviceState, r *wire.Record) {
 	}
 	switch {
 	case answered:
-		s.dead, s.away, s.answered = backoff{}, false, now
+		s.dead, s.away, s.hurried, s.answered = backoff{}, false, false, now
 		s.judgeBlocks(r.Reading.Blocks, now)
 	case silent, s.garbled >= garbledMost:
 		s.dead.fail(now)
@@ -52,6 +53,11 @@ func (a *Agent) judge(b *Bus, s *deviceState, r *wire.Record) {
 	a.report(b, s, r)
 }
 
+// Absent tells whether an exception is a gateway's, which got no answer from the
+// device: path unavailable, and target failed to respond.
+// Source: MODBUS Application Protocol V1.1b3, 7.
+func Absent(exception uint8) bool { return exception == 10 || exception == 11 }
+
 // judgeBlocks does so for the blocks of a device that answered. What is read
 // before it is discovered has no blocks to remember.
 func (s *deviceState) judgeBlocks(results []wire.BlockResult, now time.Time) {
@@ -59,13 +65,13 @@ func (s *deviceState) judgeBlocks(results []wire.BlockResult, now time.Time) {
 		return
 	}
 	for i, k := range results {
-		switch k.Status {
-		case wire.OK:
+		switch {
+		case k.Status == wire.OK:
 			s.blocks[i] = blockState{answered: true}
-		case wire.Exception:
-			s.blocks[i].dead = backoff{}
-		case wire.Timeout:
+		case k.Status == wire.Timeout, k.Status == wire.Exception && Absent(k.Code):
 			s.blocks[i].dead.fail(now)
+		case k.Status == wire.Exception:
+			s.blocks[i].dead = backoff{}
 		}
 	}
 }

@@ -13,25 +13,12 @@ type flight struct{ first, last uint64 }
 type known struct {
 	generation uint64
 	through    uint64
-	have       []wire.Run
+	have       []wire.Range
 }
 
 // covers says whether the collector has all of a flight.
 func (k *known) covers(f flight) bool {
-	return f.last <= k.through || slices.ContainsFunc(k.have, func(r wire.Run) bool { return r.From <= f.first && f.last <= r.To })
-}
-
-// reach returns up to where the records from first on are durable, and the
-// chain hash there. What lies before first is gone here, so a hole in it can
-// hold nothing up.
-func reach(a *wire.Ack, first uint64) (through uint64, chain wire.Hash) {
-	through, chain = a.Through, a.Chain
-	for _, r := range a.Have {
-		if r.From <= first && r.To > through && r.To+1 >= first {
-			through, chain = r.To, r.Chain
-		}
-	}
-	return through, chain
+	return f.last <= k.through || slices.ContainsFunc(k.have, func(r wire.Range) bool { return r.From <= f.first && f.last <= r.To })
 }
 
 // owed returns the first run of records from..to that the collector does not

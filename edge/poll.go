@@ -12,12 +12,10 @@ import (
 // poll reads a bus once per interval, at whole multiples of it, so that the
 // readings of a fleet stand at the same times. One goroutine owns the bus. It
 // returns when ctx ends; when idle ends it finishes its cycle first.
-func (a *Agent) poll(ctx, idle context.Context, b *Bus) {
+func (a *Agent) poll(ctx, idle context.Context, b *Bus, states []deviceState) {
 	defer a.expectNothing(b)
 	interval := a.cfg.Interval
-	states := make([]deviceState, len(b.Devices))
 	for i := range states {
-		states[i] = deviceState{cfg: &b.Devices[i], declaration: b.Devices[i].Declaration}
 		a.noteDevice(&states[i], nil)
 	}
 	var due time.Time // of the cycle under way, zero for the first
@@ -60,6 +58,7 @@ type deviceState struct {
 
 	dead     backoff   // the device gave no answer at all
 	away     bool      // and that was for want of a connection
+	hurried  bool      // it was asked before its time since, because others had one
 	failed   time.Time // when it last gave none
 	answered time.Time // when it last gave one
 	garbled  int       // readings in a row that were garbled
@@ -94,6 +93,7 @@ func (a *Agent) cycle(ctx context.Context, b *Bus, states []deviceState) {
 		case s.dead.waiting(started) && !reachable(states, s):
 			recs = append(recs, a.skip(b, s)...)
 		case s.dead.failures > 0:
+			s.hurried = s.hurried || s.dead.waiting(started)
 			due = append(due, s)
 		default:
 			recs = append(recs, a.read(ctx, b, s)...)
@@ -136,9 +136,10 @@ func (a *Agent) probe(ctx context.Context, b *Bus, states []deviceState, due []*
 }
 
 // reachable tells whether somebody on the bus answered after s was found to have
-// no connection: then the connection is there again.
+// no connection: then the connection is there again, unless it is s at which it
+// breaks, which one attempt tells.
 func reachable(states []deviceState, s *deviceState) bool {
-	return s.away && slices.ContainsFunc(states, func(o deviceState) bool { return o.answered.After(s.failed) })
+	return s.away && !s.hurried && slices.ContainsFunc(states, func(o deviceState) bool { return o.answered.After(s.failed) })
 }
 
 // sortByDue puts the device that has been due longest first.

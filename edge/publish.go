@@ -188,7 +188,7 @@ func (p *publisher) cut(r wire.Range) (last uint64, envelope []byte, err error) 
 	known := p.declarations
 	payload, err := wire.EncodeBatch(&wire.Batch{
 		Edge: p.cfg.Edge, Epoch: p.cfg.Outbox.Epoch(), Boot: p.cfg.Boot,
-		First: r.From, Last: last, Prev: prev, Chain: chain, Records: recs,
+		Kept: min(p.cfg.Outbox.First(), r.From), First: r.From, Last: last, Prev: prev, Chain: chain, Records: recs,
 	}, known)
 	p.mu.Unlock()
 	if err != nil {
@@ -234,19 +234,21 @@ func (p *publisher) acked(envelope []byte) error {
 	}
 	box := p.cfg.Outbox
 	before := box.Acked()
-	through, chain := reach(ack, box.First())
-	if through > 0 {
-		err := box.Ack(through, chain)
+	if ack.Through > 0 {
+		err := box.Ack(ack.Through, ack.Chain)
 		if err != nil && !errors.Is(err, outbox.ErrOldAck) {
 			return err
 		}
 	}
-	if ack.Generation != k.generation && through < before {
-		// It was restored from a backup.
-		p.cfg.Log.Warn("the collector has less than it had; sending again what is still here", zap.Uint64("from", max(ack.Through+1, box.First())), zap.Uint64("acked", before))
+	if ack.Generation != k.generation && ack.Through < before { // it was restored from a backup
+		from, err := box.Back(ack.Through)
+		if err != nil {
+			return err
+		}
+		p.cfg.Log.Warn("the collector has less than it had; sending again what is still here", zap.Uint64("from", from), zap.Uint64("acked", before))
 	}
 	*k = known{ack.Generation, ack.Through, ack.Have}
-	p.progress(through > before)
+	p.progress(ack.Through > before)
 	return nil
 }
 

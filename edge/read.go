@@ -157,7 +157,7 @@ func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Recor
 		}
 		res.Delta = int32(middle.Sub(a.start).Milliseconds() - rec.Mono)
 		reading.Blocks[i] = res
-		gone = res.Status != wire.OK && res.Status != wire.Exception
+		gone = res.Status != wire.OK && (res.Status != wire.Exception || Absent(res.Code))
 	}
 	rec.Reading = reading
 	return rec, n > 0

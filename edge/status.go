@@ -24,7 +24,8 @@ type Status struct {
 
 // BoxStatus is how far what was read has got.
 type BoxStatus struct {
-	Last   uint64    `json:"last"`            // sequence number of the newest record
+	First  uint64    `json:"first"`           // sequence number of the oldest record that is still there
+	Last   uint64    `json:"last"`            // of the newest
 	Acked  uint64    `json:"acked"`           // the collector has everything up to here
 	Bytes  int64     `json:"bytes,omitempty"` // on disk; filled in by whoever knows the folder
 	Oldest time.Time `json:"oldest_unacked,omitzero"`

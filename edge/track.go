@@ -51,10 +51,10 @@ func (a *Agent) expectNothing(b *Bus) {
 
 // bus returns the track of a bus; a.tracking is held.
 func (a *Agent) bus(b *Bus) *busTrack {
-	t := a.buses[b]
+	t := a.buses[b.Name]
 	if t == nil {
 		t = &busTrack{}
-		a.buses[b] = t
+		a.buses[b.Name] = t
 	}
 	return t
 }
@@ -96,6 +96,9 @@ func (a *Agent) noteDevice(s *deviceState, r *wire.Record) {
 	t.failed++
 	if failed.Status != wire.Skipped {
 		t.failure, t.reason = at, failed.Reason()
+		if failed.Status == wire.Malformed && s.err != nil {
+			t.reason = s.err.Error() // also that there is no such device, or no SunSpec map
+		}
 	}
 }
 
@@ -115,7 +118,7 @@ func (a *Agent) Status() Status {
 	out := Status{
 		Edge: a.cfg.Edge, Version: a.cfg.Version, Epoch: box.Epoch(), At: a.cfg.Clock.Now().UTC(), Started: a.startWall.UTC(),
 		Interval: a.cfg.Interval.Seconds(), Clock: clockNames[clockState(a.cfg.Clock)], Link: a.link,
-		Outbox: BoxStatus{Last: box.Last(), Acked: box.Acked(), Oldest: oldest, Lost: lost.count, Cause: lost.cause},
+		Outbox: BoxStatus{First: box.First(), Last: box.Last(), Acked: box.Acked(), Oldest: oldest, Lost: lost.count, Cause: lost.cause},
 		Buses:  make([]BusStatus, 0, len(a.cfg.Buses)),
 	}
 	out.Link.Broker = a.cfg.Uplink.Broker

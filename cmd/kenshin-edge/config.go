@@ -3,12 +3,14 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -102,8 +104,14 @@ func (c *config) validate(text []byte) error {
 		return wrong("$", "`data` is missing", "name a folder that survives a restart, such as /var/lib/kenshin-edge")
 	case c.Interval < time.Second:
 		return wrong("$.interval", fmt.Sprintf("interval %v", c.Interval), "1s is the shortest")
+	case c.Outbox.MaxBytes < leastOutbox:
+		return wrong("$.outbox.max_bytes", fmt.Sprintf("%d bytes are too few", c.Outbox.MaxBytes), fmt.Sprintf("want at least %d", leastOutbox))
 	case c.Broker.URL == "":
 		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883")
+	case !isBroker(c.Broker.URL):
+		return wrong("$.broker.url", fmt.Sprintf("broker %q", c.Broker.URL), "want tcp://HOST:PORT, or ssl, ws or wss in place of tcp")
+	case c.Broker.AckTimeout < time.Second:
+		return wrong("$.broker.ack_timeout", fmt.Sprintf("ack_timeout %v", c.Broker.AckTimeout), "1s is the shortest; what is not acked by then is sent again")
 	case c.Collector.Key == "" && c.Collector.KeyFile == "":
 		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it")
 	case !loopback(c.HTTP.Listen):
@@ -111,10 +119,16 @@ func (c *config) validate(text []byte) error {
 	case len(c.Buses) == 0:
 		return wrong("$", "no `buses`", "name at least one endpoint with its devices")
 	}
+	if c.Collector.Key != "" {
+		if _, err := c.collectorKey(); err != nil {
+			return wrong("$.collector.key", err.Error(), "`kenshin-collector identity` prints it")
+		}
+	}
 	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
 		return wrong("$.log.level", fmt.Sprintf("level %q", c.Log.Level), "want debug, info, warn or error")
 	}
 	names := make(map[string]bool)
+	at := make(map[string]string) // bus by where it is
 	devices := make(map[string]string)
 	for i := range c.Buses {
 		b := &c.Buses[i]
@@ -126,6 +140,12 @@ func (c *config) validate(text []byte) error {
 			return wrong(path+".name", fmt.Sprintf("another bus is called %q too", b.Name), "give each a name of its own")
 		}
 		names[b.Name] = true
+		_, where, _ := strings.Cut(b.Endpoint, "://")
+		where, _, _ = strings.Cut(where, "?")
+		if other, ok := at[where]; ok {
+			return wrong(path+".endpoint", fmt.Sprintf("bus %s has endpoint %s too", other, where), "put all devices of an endpoint on one bus: two that ask at once disturb each other")
+		}
+		at[where] = b.Name
 		if err := c.validateDevices(b, path, devices, wrong); err != nil {
 			return err
 		}
@@ -157,7 +177,11 @@ func (c *config) validateDevices(b *busConfig, bus string, on map[string]string,
 			return wrong(path+".id", fmt.Sprintf("device id %q is also on bus %s", d.ID, other), "a device id must be unique on its edge")
 		}
 		on[d.ID] = b.Name
-		switch {
+		alike := func(o deviceConfig) bool { return o.Unit == d.Unit && o.Profile == d.Profile && o.Sub == d.Sub }
+		switch other := slices.IndexFunc(b.Devices[:k], alike); {
+		case other >= 0:
+			return wrong(path, fmt.Sprintf("device %q is device %q: both are unit %d by profile %s", d.ID, b.Devices[other].ID, d.Unit, d.Profile),
+				"take one out; of several SunSpec devices behind one unit each has its own `sub`")
 		case d.Profile == "":
 			return wrong(path, fmt.Sprintf("device %q has no `profile`", d.ID), "say sunspec, or the name of a profile")
 		case d.Profile != sunspec && (d.Sub > 0 || len(d.Bases) > 0):
@@ -167,6 +191,15 @@ func (c *config) validateDevices(b *busConfig, bus string, on map[string]string,
 		}
 	}
 	return nil
+}
+
+// leastOutbox is what an outbox takes at least, bytes.
+const leastOutbox = 256 << 10
+
+// isBroker tells whether a URL is one of a broker.
+func isBroker(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && slices.Contains([]string{"tcp", "mqtt", "ssl", "tls", "mqtts", "ws", "wss"}, u.Scheme)
 }
 
 // loopback tells whether nobody but this machine can reach an address. "" is none.
@@ -198,7 +231,7 @@ func (c *config) key() (ed25519.PrivateKey, error) {
 func (c *config) collectorKey() (ed25519.PublicKey, error) {
 	key, err := configs.PublicKey(c.Collector.Key, c.Collector.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: collector.key: %w; `kenshin-collector identity` prints it", c.file, err)
+		return nil, fmt.Errorf("collector's key: %w", err)
 	}
 	return key, nil
 }
@@ -236,25 +269,44 @@ func (c *config) fixed(next *config) []string {
 	return out
 }
 
-// describe says what a configuration means.
+// describe says what a configuration means, and what the agent still lacks to
+// start by it.
 func (c *config) describe(w io.Writer) error {
 	listen := c.HTTP.Listen
 	if listen == "" {
 		listen = "none"
 	}
 	fmt.Fprintf(w, "%s is good.\n\nedge      %s\ndata      %s\nbroker    %s, topics below %s\ninterval  %v\nhttp      %s\n", c.file, c.Edge, c.Data, c.Broker.URL, c.Broker.Root, c.Interval, listen)
-	var problems []error
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, b := range c.plan {
-		fmt.Fprintf(w, "\nbus %s at %s\n", b.config.Name, b.link.Endpoint)
-		for i, d := range b.devices {
-			if d.Declaration == nil {
-				fmt.Fprintf(w, "  %-16s unit %-3d SunSpec, found out when it answers\n", d.ID, d.Unit)
-				continue
-			}
-			_, err := fmt.Fprintf(w, "  %-16s unit %-3d %s: %s in %s\n", d.ID, d.Unit, b.config.Devices[i].Profile,
-				count(len(d.Declaration.Points), "point", "points"), count(len(d.Declaration.Blocks), "request", "requests"))
-			problems = append(problems, err)
+		fmt.Fprintf(t, "\nbus %s at %s\n", b.config.Name, b.link.Endpoint)
+		for i := range b.devices {
+			fmt.Fprintf(t, "  %s\tunit %d\t%s\n", b.devices[i].ID, b.devices[i].Unit, b.describe(i))
 		}
 	}
-	return errors.Join(problems...)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if _, err := c.collectorKey(); err != nil { // the two sides are set up one after the other
+		_, err = fmt.Fprintf(w, "\n! the agent cannot start by it yet: %v; `kenshin-collector identity` prints what belongs there\n", err)
+		return err
+	}
+	return nil
+}
+
+// describe says what a device of the bus is taken for.
+func (b *bus) describe(i int) string {
+	d, p := &b.devices[i], b.profiles[i]
+	if p == nil {
+		what := "SunSpec, found out when it answers"
+		if d.Sub > 0 {
+			what += fmt.Sprintf("; device %d behind this unit", d.Sub+1)
+		}
+		return what
+	}
+	what := fmt.Sprintf("%s: %s in %s", p.Name, count(len(d.Declaration.Points), "point", "points"), count(len(d.Declaration.Blocks), "request", "requests"))
+	if !p.Verified {
+		what += "; UNVERIFIED"
+	}
+	return what
 }

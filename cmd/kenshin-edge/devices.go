@@ -21,10 +21,10 @@ const sunspec = "sunspec"
 
 // bus is what a bus of the configuration comes to.
 type bus struct {
-	config  *busConfig
-	link    modbus.Config
-	devices []edge.Device
-	maps    []*device.Profile // by device, nil for SunSpec
+	config   *busConfig
+	link     modbus.Config
+	devices  []edge.Device
+	profiles []*device.Profile // by device, nil for SunSpec
 }
 
 // planBus puts a bus of the configuration together with the profiles of its
@@ -51,15 +51,19 @@ func (c *config) planBus(b *busConfig, path string, wrong func(path, problem, re
 		u.Timeout, u.Gap = max(u.Timeout, d.Timeout), max(u.Gap, d.Gap)
 		if p != nil {
 			out.link.ConnectDelay = max(out.link.ConnectDelay, p.Limits.ConnectDelay)
-			out.link.SwitchGap = max(out.link.SwitchGap, p.Limits.SwitchGap)
+			u.SwitchGap = max(u.SwitchGap, p.Limits.SwitchGap)
+			u.Exact = u.Exact || len(p.Limits.Forbidden) > 0
 			if p.Limits.Gap > b.Gap {
 				u.Gap = max(u.Gap, p.Limits.Gap)
 			}
 		}
+		if u.SwitchGap < b.SwitchGap {
+			u.SwitchGap = 0
+		}
 		if u != (modbus.Unit{}) {
 			out.link.Units[d.Unit] = u
 		}
-		out.devices, out.maps = append(out.devices, made), append(out.maps, p)
+		out.devices, out.profiles = append(out.devices, made), append(out.profiles, p)
 	}
 	m, err := modbus.New(out.link) // checks the rest; nothing is dialled
 	if err != nil {

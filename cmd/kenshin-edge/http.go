@@ -37,23 +37,32 @@ func (s *service) status() report {
 	if refused != "" {
 		r.Problems = append(r.Problems, "configuration: "+refused)
 	}
-	if limit := cfg.Outbox.MaxBytes; r.Outbox.Acked < r.Outbox.Last && r.Outbox.Bytes > limit/10*9 {
-		r.Problems = append(r.Problems, fmt.Sprintf("the outbox takes %d of %d bytes and waits for the collector; when it is full, readings are lost", r.Outbox.Bytes, limit))
+	if waiting, limit := waitingBytes(&r.Outbox), cfg.Outbox.MaxBytes; waiting > limit/10*9 {
+		r.Problems = append(r.Problems, fmt.Sprintf("%d of the outbox's %d bytes wait for the collector; when it is full, readings are lost", waiting, limit))
 	}
 	return r
 }
 
-// size returns the bytes of the files in dir.
-func size(dir string) (n int64) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+// waitingBytes returns about how much of an outbox is not delivered: records
+// that are stay while there is room.
+func waitingBytes(b *edge.BoxStatus) int64 {
+	if b.Acked >= b.Last {
 		return 0
 	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode()&fs.ModeType == 0 {
+	return int64(float64(b.Bytes) * float64(b.Last-b.Acked) / float64(b.Last-b.First+1))
+}
+
+// size returns the bytes of the files below dir.
+func size(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it was just deleted
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 			n += info.Size()
 		}
-	}
+		return nil
+	})
 	return n
 }
 

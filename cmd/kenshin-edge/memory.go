@@ -11,14 +11,14 @@ import (
 const (
 	collectAt = 25 // percent the heap grows between collections; it is small, so they are cheap
 	settled   = 20 * time.Second
+	tidied    = 5 * time.Minute // a status that was asked for and a reload leave something too
 )
 
-// slim makes the process small, and again once it has started.
+// slim keeps the process small until ctx ends.
 func slim(ctx context.Context, sleep func(context.Context, time.Duration) error) {
 	debug.SetGCPercent(collectAt)
-	if sleep(ctx, settled) != nil {
-		return
+	for wait := settled; sleep(ctx, wait) == nil; wait = tidied {
+		debug.FreeOSMemory()
+		unmapProgram()
 	}
-	debug.FreeOSMemory()
-	unmapProgram()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -144,8 +145,11 @@ func switching(b *bus) time.Duration {
 	for _, d := range b.devices {
 		units[d.Unit] = true
 	}
-	if n := len(units); n > 1 {
-		wait = time.Duration(n) * max(0, b.link.SwitchGap-b.link.Gap)
+	for u := range units {
+		if len(units) > 1 {
+			own := b.link.Units[u]
+			wait += max(0, cmp.Or(own.SwitchGap, b.link.SwitchGap)-cmp.Or(own.Gap, b.link.Gap))
+		}
 	}
 	if b.link.CloseAfterPoll {
 		wait += b.link.ConnectDelay

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,11 +29,17 @@ type service struct {
 	log   *zap.Logger
 	agent *edge.Agent
 	tell  *notifier
+	open  []openBus
 
 	mu      sync.Mutex // guards the rest
 	cfg     *config
 	refused string // why the file that was to be loaded last was not, "" when it was
-	open    []*modbus.Bus
+}
+
+// openBus is a bus of the running configuration, and the settings it was opened with.
+type openBus struct {
+	link modbus.Config
+	*modbus.Bus
 }
 
 // serve runs the agent until ctx ends.
@@ -46,7 +54,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 		return configs.Setup(err)
 	}
 	defer ac.Outbox.Close()
-	defer func() { closeAll(s.open) }()
+	defer func() { closeBut(s.open, nil) }()
 	s.agent = edge.New(*ac)
 	listener, err := listen(cfg)
 	if err != nil {
@@ -89,7 +97,7 @@ func (s *service) prepare(ctx context.Context) (_ *edge.Config, err error) {
 	if err != nil {
 		return nil, err
 	}
-	buses, open, err := cfg.buses()
+	buses, open, err := cfg.buses(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -166,15 +174,16 @@ func (s *service) change(ctx context.Context) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	buses, open, err := next.buses()
+	buses, open, err := next.buses(s.open)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.agent.Reload(ctx, edge.Change{Interval: next.Interval, Buses: buses, Uplink: uplink, Detail: next.summary()}); err != nil {
-		closeAll(open)
+	err = s.agent.Reload(ctx, edge.Change{Interval: next.Interval, Buses: buses, Uplink: uplink, Detail: next.summary(),
+		Freed: func() { closeBut(s.open, open) }})
+	if err != nil {
+		closeBut(open, s.open)
 		return nil, err
 	}
-	closeAll(s.open)
 	s.open = open
 	return next, nil
 }
@@ -182,27 +191,40 @@ func (s *service) change(ctx context.Context) (*config, error) {
 // uplink names the broker and whose acks are believed.
 func (c *config) uplink() (edge.Uplink, error) {
 	key, err := c.collectorKey()
+	if err != nil {
+		return edge.Uplink{}, fmt.Errorf("%s: %w; `kenshin-collector identity` prints what belongs there", c.file, err)
+	}
 	return edge.Uplink{Broker: c.Broker.URL, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root,
-		CollectorKey: key, AckTimeout: c.Broker.AckTimeout, Linger: c.Broker.Linger}, err
+		CollectorKey: key, AckTimeout: c.Broker.AckTimeout, Linger: c.Broker.Linger}, nil
 }
 
-// buses opens nothing yet: a bus dials when it is first read.
-func (c *config) buses() (buses []edge.Bus, open []*modbus.Bus, err error) {
-	for _, b := range c.plan {
-		m, err := modbus.New(b.link)
-		if err != nil {
-			closeAll(open)
-			return nil, nil, fmt.Errorf("%s: bus %s: %w", c.file, b.config.Name, err)
+// buses opens nothing yet: a bus dials when it is first read. One that is already
+// there with the same settings is taken over.
+func (c *config) buses(have []openBus) (buses []edge.Bus, open []openBus, err error) {
+	for _, p := range c.plan {
+		var b openBus
+		if k := slices.IndexFunc(have, func(o openBus) bool { return reflect.DeepEqual(o.link, p.link) }); k >= 0 {
+			b = have[k]
+		} else {
+			m, err := modbus.New(p.link)
+			if err != nil {
+				closeBut(open, have)
+				return nil, nil, fmt.Errorf("%s: bus %s: %w", c.file, p.config.Name, err)
+			}
+			b = openBus{p.link, m}
 		}
-		open = append(open, m)
-		buses = append(buses, edge.Bus{Name: b.config.Name, Reader: m, Devices: b.devices})
+		open = append(open, b)
+		buses = append(buses, edge.Bus{Name: p.config.Name, Reader: b.Bus, Devices: p.devices})
 	}
 	return buses, open, nil
 }
 
-func closeAll(open []*modbus.Bus) {
-	for _, b := range open {
-		b.Close()
+// closeBut closes those of all that are not among those to keep.
+func closeBut(all, keep []openBus) {
+	for _, b := range all {
+		if !slices.ContainsFunc(keep, func(k openBus) bool { return k.Bus == b.Bus }) {
+			b.Close()
+		}
 	}
 }
 

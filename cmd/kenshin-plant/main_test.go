@@ -190,7 +190,7 @@ func TestRefuses(t *testing.T) {
 		{"--start 2020-01-01", "the plant was built 2024-01-01"},
 		{"--sped 3", "unknown flag --sped"},
 		{"--seed many", "--seed"},
-		{"--start 2024-01-02 --control 0.0.0.0:0", `-control "0.0.0.0:0": want an address of this machine's loopback`},
+		{"--start 2024-01-02 --listen " + free + " --listen-meter " + free + " --listen-chiller " + free + " --control 0.0.0.0:0", `-control "0.0.0.0:0": want an address of this machine's loopback`},
 		{"--start 2024-01-02 --listen " + free + " --listen-meter " + free + " --listen-chiller " + free + " --control " + busy.Addr().String(), in + "-control"},
 		{"--fault inv-9=late", `-fault "inv-9=late": no unit "inv-9"; want one of inv-1, inv-2, inv-3, export-meter, chiller-meter, or all`},
 		{"--fault inv-1=laet", `-fault "inv-1=laet": fault "laet": want one of late`},

@@ -3,8 +3,11 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"os"
 	"path/filepath"
 
 	"kenshin/edge/journal"
@@ -38,11 +41,25 @@ const (
 
 // OpenDeadLetters opens the dead letters in dir, which no other process may have open.
 func OpenDeadLetters(dir string) (*DeadLetters, error) {
-	log, _, err := journal.Open(filepath.Join(dir, "dead"), journal.Options{})
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open dead letters: %w", err)
 	}
 	return &DeadLetters{log: log, most: deadBytes, recent: make(map[[sha256.Size]byte]bool)}, nil
+}
+
+// ReadDeadLetters calls fn for each letter in dir, oldest first, beside the
+// collector that may be adding to them.
+func ReadDeadLetters(dir string, fn func(DeadLetter) error) error {
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{VerifyFrom: math.MaxUint64, ReadOnly: true})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no collector has run yet
+	}
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	d := DeadLetters{log: log}
+	return errors.Join(d.Scan(fn), d.Close())
 }
 
 // Add keeps letters; they are durable when it returns.

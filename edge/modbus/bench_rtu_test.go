@@ -39,7 +39,7 @@ func BenchmarkRTU(b *testing.B) {
 				return newEar(&mirror{make(chan []byte, 1), answer}, false), nil
 			})
 			defer bus.Close()
-			bus.link.(*rtu).silence = 0
+			bus.link.(*rtu).silence, bus.link.(*rtu).listened = 0, true
 			b.ReportAllocs()
 			b.SetBytes(int64(rtuRequest + len(answer)))
 			for b.Loop() {

@@ -3,12 +3,9 @@ package modbus_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -245,28 +242,6 @@ func TestException(t *testing.T) {
 	}
 }
 
-// TestOnlyReads asks for every function there is: none but 3 and 4 may reach
-// the wire, and those as requests of twelve bytes, too short to carry a value.
-func TestOnlyReads(t *testing.T) {
-	s := serve(t, right)
-	b := dial(t, s, long)
-	for function := range 256 {
-		_, err := b.Read(t.Context(), 1, uint8(function), 0, 2)
-		if read := function == 3 || function == 4; read != (err == nil) {
-			t.Errorf("function %d: %v", function, err)
-		}
-	}
-	requests, _ := s.seen()
-	for _, r := range requests {
-		if r.function() != 3 && r.function() != 4 || binary.BigEndian.Uint16(r.adu[4:]) != 6 {
-			t.Errorf("request % x was sent", r.adu)
-		}
-	}
-	if len(requests) != 2 {
-		t.Errorf("%d requests were sent, want 2", len(requests))
-	}
-}
-
 func TestRange(t *testing.T) {
 	s := serve(t, right)
 	b := dial(t, s, long)
@@ -396,43 +371,5 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := b.Read(t.Context(), 1, 3, 0, 1); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read after Close = %v, want %v", err, net.ErrClosed)
-	}
-}
-
-// TestNoLeak: connections that fail in every way leave no descriptor behind.
-func TestNoLeak(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("counts descriptors in /proc/self/fd")
-	}
-	descriptors := func() int {
-		entries, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(entries)
-	}
-	s := serve(t, func(c net.Conn, r request) bool {
-		switch r.nr % 3 {
-		case 0:
-			return false
-		case 1:
-			c.Write([]byte("garbage"))
-		}
-		return true
-	})
-	b := dial(t, s, 2*time.Millisecond)
-	if _, err := b.Read(t.Context(), 1, 3, 0, 1); err == nil {
-		t.Fatal("the server answers nothing right")
-	}
-	before := descriptors()
-	for range 100 {
-		if _, err := b.Read(t.Context(), 1, 3, 0, 1); err == nil {
-			t.Fatal("the server answers nothing right")
-		}
-	}
-	b.Close()
-	s.stop()
-	if after := descriptors(); after > before {
-		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

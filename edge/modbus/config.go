@@ -40,6 +40,9 @@ type Config struct {
 type Unit struct {
 	Timeout time.Duration // instead of Config.Timeout
 	Gap     time.Duration // instead of Config.Gap, before a request to this unit
+	// SwitchGap is instead of Config.SwitchGap, before a request to this unit when
+	// the one before was to another.
+	SwitchGap time.Duration
 	// Exact keeps RTU from asking for a register more than wanted, for a device on
 	// which one that is not wanted must not be read. See the package comment for
 	// what it gives up.
@@ -63,7 +66,7 @@ func (c Config) parse() (Config, endpoint, error) {
 	}
 	waits := []wait{{"timeout", c.Timeout}, {"connect timeout", c.ConnectTimeout}, {"connect delay", c.ConnectDelay}, {"gap", c.Gap}, {"switch gap", c.SwitchGap}}
 	for unit, u := range c.Units {
-		waits = append(waits, wait{fmt.Sprintf("timeout of unit %d", unit), u.Timeout}, wait{fmt.Sprintf("gap of unit %d", unit), u.Gap})
+		waits = append(waits, wait{fmt.Sprintf("timeout of unit %d", unit), u.Timeout}, wait{fmt.Sprintf("gap of unit %d", unit), u.Gap}, wait{fmt.Sprintf("switch gap of unit %d", unit), u.SwitchGap})
 	}
 	for _, w := range waits {
 		if w.value < 0 {
@@ -86,11 +89,27 @@ func (c *Config) timeout(unit uint8) time.Duration {
 	return c.Timeout
 }
 
+// patience returns the longest timeout of all.
+func (c *Config) patience() time.Duration {
+	longest := c.Timeout
+	for _, u := range c.Units {
+		longest = max(longest, u.Timeout)
+	}
+	return longest
+}
+
 func (c *Config) gap(unit uint8) time.Duration {
 	if g := c.Units[unit].Gap; g > 0 {
 		return g
 	}
 	return c.Gap
+}
+
+func (c *Config) switchGap(unit uint8) time.Duration {
+	if g := c.Units[unit].SwitchGap; g > 0 {
+		return g
+	}
+	return c.SwitchGap
 }
 
 // turnaround is how long a device is taken to think: on the whole, and at least.

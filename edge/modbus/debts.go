@@ -8,8 +8,8 @@ import (
 // debts is the book of answers that units on an RTU line owe: to requests that
 // were sent and got none. They may still come.
 type debts struct {
-	owed  map[uint8][]debt  // by unit, each shape once, the one asked last at the end
-	exact map[question]bool // blocks the device refuses to lengthen
+	owed   map[uint8][]debt  // by unit, each shape once, the one asked last at the end
+	beyond map[question]bool // blocks a device has refused: they reach beyond its registers
 }
 
 // debt is an answer that is owed, by what is seen of its request in it.
@@ -28,7 +28,7 @@ const (
 )
 
 func newDebts() debts {
-	return debts{owed: make(map[uint8][]debt), exact: make(map[question]bool)}
+	return debts{owed: make(map[uint8][]debt), beyond: make(map[question]bool)}
 }
 
 // find returns where an answer with count registers stands in the book, -1 when
@@ -42,11 +42,13 @@ func (d *debts) find(unit, function uint8, count uint16) int {
 // longer.
 func (d *debts) ask(q question) uint16 {
 	plain := d.find(q.unit, q.function, q.count)
-	if plain < 0 || q.count == maxCount || int(q.address)+int(q.count) == 1<<16 || d.exact[q] {
+	longer := q
+	longer.count++
+	if plain < 0 || longer.count > maxCount || int(q.address)+int(longer.count) > 1<<16 || d.beyond[longer] {
 		return q.count
 	}
-	if d.find(q.unit, q.function, q.count+1) < plain {
-		return q.count + 1
+	if d.find(q.unit, q.function, longer.count) < plain {
+		return longer.count
 	}
 	return q.count
 }

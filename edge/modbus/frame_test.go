@@ -103,6 +103,7 @@ func FuzzRTU(f *testing.F) {
 		})
 		defer b.Close()
 		l := b.link.(*rtu)
+		l.listened = true
 		for unit := range uint8(2) {
 			l.debts.owe(question{unit + 1, 3, 700, 3}, time.Now())
 		}

@@ -132,11 +132,33 @@ func compare(t *testing.T, endpoint string) {
 			}
 		}
 	}
-	var refused *modbus.ExceptionError
-	if _, err := b.Read(t.Context(), 1, 3, 190, 20); !errors.As(err, &refused) || refused.Code != 2 {
-		t.Errorf("registers beyond the last: %v", err)
+	for _, k := range []struct {
+		name           string
+		unit, function uint8
+		address, count uint16
+		code           uint8
+	}{
+		{"registers beyond the last", 1, 3, 190, 20, 2},
+		{"a register behind the last", 2, 4, 200, 1, 2},
+		{"the last there can be", 1, 4, 65535, 1, 2},
+	} {
+		var refused *modbus.ExceptionError
+		if _, err := b.Read(t.Context(), k.unit, k.function, k.address, k.count); !errors.As(err, &refused) || refused.Code != k.code || refused.Function != k.function {
+			t.Errorf("%s: %v, want exception %d", k.name, err, k.code)
+		}
+		if words, err := b.Read(t.Context(), 2, 3, 7, 1); err != nil || words[0] != pyRegister(2, 3, 7) {
+			t.Errorf("after %s: %d, %v", k.name, words, err)
+		}
+		read++
 	}
-	if s := b.Stats(); s.Answers-started.Answers != uint64(read) || s.Timeouts+s.Malformed+s.Unreachable != started.Timeouts+started.Malformed+started.Unreachable {
+	if _, err := b.Read(t.Context(), 3, 3, 0, 1); !errors.Is(err, modbus.ErrTimeout) {
+		t.Errorf("a unit nobody is: %v, want no answer", err)
+	}
+	if words, err := b.Read(t.Context(), 2, 3, 7, 1); err != nil || words[0] != pyRegister(2, 3, 7) {
+		t.Errorf("after no answer: %d, %v", words, err)
+	}
+	read++
+	if s := b.Stats(); s.Answers-started.Answers != uint64(read) || s.Timeouts+s.Malformed+s.Unreachable != started.Timeouts+started.Malformed+started.Unreachable+1 {
 		t.Errorf("%d reads: %+v after %+v", read, s, started)
 	}
 }

@@ -169,3 +169,29 @@ func TestLateNeighbour(t *testing.T) {
 		}
 	})
 }
+
+// TestAskedBefore: the answer to what a program asked that was killed is not that
+// to the first request of the next one, which asks for another block of its length.
+func TestAskedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout, patient = 300 * time.Millisecond, 500 * time.Millisecond
+		s := &slave{answer: after(thinking)}
+		b := rtuBus(Config{Timeout: timeout, Units: map[uint8]Unit{7: {Timeout: patient}}}, s, schemeRTU)
+		defer b.Close()
+		b.link.(*rtu).listened = false
+		// It comes while the first answer would be waited for.
+		go func() { time.Sleep(thinking / 2); s.say(0, words(question{1, 3, 500, 4})) }()
+		start := time.Now()
+		for range 2 {
+			if err := ask(t, b, 1, 100, 4); err != nil {
+				t.Error(err)
+			}
+		}
+		if at := s.at[0].Sub(start); at != patient {
+			t.Errorf("the first request was sent after %v, want %v", at, patient)
+		}
+		if took := time.Since(start); took > patient+timeout {
+			t.Errorf("two reads took %v; only the first waits", took)
+		}
+	})
+}

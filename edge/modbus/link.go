@@ -77,7 +77,7 @@ func (l *link[C]) due(unit uint8) time.Time {
 	}
 	gap := l.cfg.gap(unit)
 	if unit != l.unit {
-		gap = max(gap, l.cfg.SwitchGap)
+		gap = max(gap, l.cfg.switchGap(unit))
 	}
 	if after := l.ended.Add(gap); after.After(t) {
 		t = after

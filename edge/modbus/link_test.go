@@ -192,15 +192,15 @@ func TestTimeout(t *testing.T) {
 // request to another unit waits longer.
 func TestUnits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const gap, change, own, patience = 10 * time.Millisecond, 40 * time.Millisecond, 90 * time.Millisecond, 5 * time.Second
+		const gap, change, own, quiet, patience = 10 * time.Millisecond, 40 * time.Millisecond, 90 * time.Millisecond, 200 * time.Millisecond, 5 * time.Second
 		d := &device{answer: zeros}
-		b := bus(t, Config{Gap: gap, SwitchGap: change, Units: map[uint8]Unit{3: {Gap: own, Timeout: patience}}}, d)
+		b := bus(t, Config{Gap: gap, SwitchGap: change, Units: map[uint8]Unit{3: {Gap: own, Timeout: patience}, 4: {SwitchGap: quiet}}}, d)
 		defer b.Close()
 		start, after := time.Now(), time.Duration(0)
 		for _, tt := range []struct {
 			unit uint8
 			wait time.Duration
-		}{{1, 0}, {1, gap}, {2, change}, {2, gap}, {3, own}, {3, own}, {1, change}} {
+		}{{1, 0}, {1, gap}, {2, change}, {2, gap}, {3, own}, {3, own}, {1, change}, {4, quiet}, {4, gap}, {1, change}} {
 			if err := read(b, tt.unit); err != nil {
 				t.Fatal(err)
 			}

@@ -11,7 +11,9 @@
 //   - What has come before a request is sent is thrown away, and nothing is sent
 //     until the line has been silent for 3.5 characters.
 //   - After no answer, a wrong checksum, a short, long or foreign frame the line
-//     is left alone for a further whole timeout, and what comes is thrown away.
+//     is left alone for a further whole timeout, and what comes is thrown away. So
+//     it is for a timeout before the first request of a Bus: a program that was
+//     killed may have asked something.
 //   - What comes before the request can have been on the wire is thrown away.
 //   - While a unit owes an answer, one register more is asked of it than is
 //     wanted, so that the byte count tells the two answers apart; the late one is

@@ -54,7 +54,7 @@ func (d *driver) Read(b []byte) (int, error) {
 // later; one that takes nothing for ever ends in a timeout.
 func TestFullPort(t *testing.T) {
 	d := &driver{room: []int{3, -1, -1, 2, 3}}
-	p := &port{lib: d}
+	p := &port{lib: d, release: func() {}}
 	p.SetWriteDeadline(time.Now().Add(time.Minute))
 	if n, err := p.Write([]byte("12345678")); n != 8 || err != nil || string(d.got) != "12345678" {
 		t.Errorf("%d %v %q", n, err, d.got)
@@ -83,7 +83,7 @@ func TestPortReads(t *testing.T) {
 		{[]error{serial.ErrTimeout, syscall.EIO}, 0, syscall.EIO},
 		{nil, 0, io.EOF},
 	} {
-		p := &port{lib: &driver{give: tt.give}}
+		p := &port{lib: &driver{give: tt.give}, release: func() {}}
 		if n, err := p.Read(b); n != tt.n || !errors.Is(err, tt.err) {
 			t.Errorf("%v: %d %v, want %d %v", tt.give, n, err, tt.n, tt.err)
 		}

@@ -36,7 +36,7 @@ type rtu struct {
 	silence  time.Duration // between two frames
 	network  bool          // TCP: the peer may be gone without a sign
 	debts    debts
-	wanted   question // what ask was last asked for
+	listened bool // the line was left alone once, since before New it may have been asked something
 
 	heard  map[uint8]bool // units that answered on this connection
 	silent int            // requests in a row after which nothing came at all
@@ -54,7 +54,6 @@ func newRTU(c Config, e endpoint, dial dialer[*ear]) *Bus {
 }
 
 func (l *rtu) ask(q question) uint16 {
-	l.wanted = q
 	if l.cfg.Units[q.unit].Exact {
 		return q.count
 	}
@@ -70,8 +69,8 @@ func (l *rtu) settle(q question, err error) {
 		l.debts.answered(q, time.Now().Add(-debtTimeouts*l.cfg.timeout(q.unit)))
 	case errors.As(err, &refused):
 		l.debts.refused(q, time.Now())
-		if q.count != l.wanted.count && tooLong(err) {
-			l.debts.exact[l.wanted] = true
+		if tooLong(err) {
+			l.debts.beyond[q] = true
 		}
 	default:
 		l.spoilt(q)
@@ -121,6 +120,10 @@ func (l *rtu) send(ctx context.Context, q question, adu []byte) (t Timing, err e
 		}
 		if made {
 			l.heard, l.silent = make(map[uint8]bool), 0
+			if !l.listened {
+				l.listened = true
+				l.keepOff(time.Now().Add(l.cfg.patience()))
+			}
 		}
 		n, err := l.write(ctx, q, adu, &t)
 		if errors.Is(err, errGone) && n == 0 {

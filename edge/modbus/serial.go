@@ -55,6 +55,7 @@ func isPseudo(path string) bool {
 // may read while another writes and closes.
 type port struct {
 	lib     serial.Port
+	release func()     // gives up the claim
 	reading sync.Mutex // held while the library reads; its Close would race
 	closing atomic.Bool
 	until   time.Time // of writing
@@ -72,15 +73,25 @@ func openPort(path string, l serialLine) (*port, error) {
 	if err := fewDescriptors(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	release, err := claim(path)
+	if err != nil {
+		return nil, permitted(err)
+	}
 	p, err := serial.Open(&serial.Config{Address: path, BaudRate: l.baud, DataBits: 8, StopBits: l.stop,
 		Parity: strings.ToUpper(l.parity[:1]), Timeout: portSlice})
-	if errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w; add the user to the group of the file, mostly dialout", err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		release()
+		return nil, permitted(fmt.Errorf("open %s: %w", path, err))
 	}
-	return &port{lib: p}, nil
+	return &port{lib: p, release: release}, nil
+}
+
+// permitted says what to do where a port may not be opened.
+func permitted(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; add the user to the group of the file, mostly dialout", err)
+	}
+	return err
 }
 
 // fewDescriptors fails when the next descriptor may be one the library cannot
@@ -156,5 +167,6 @@ func (p *port) Close() error {
 	p.closing.Store(true)
 	p.reading.Lock()
 	defer p.reading.Unlock()
+	defer p.release()
 	return p.lib.Close()
 }

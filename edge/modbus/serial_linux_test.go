@@ -30,6 +30,36 @@ func TestNoPort(t *testing.T) {
 	}
 }
 
+// TestOneClient: a second client on a line would take answers to the first for its
+// own, so it is refused until the first lets go.
+func TestOneClient(t *testing.T) {
+	p := openPTY(t)
+	defer p.unplug()
+	read := func(b *modbus.Bus) error { _, err := b.Read(t.Context(), 1, 3, 0, 1); return err }
+	open := func() *modbus.Bus {
+		b, err := modbus.New(modbus.Config{Endpoint: "rtu://" + p.path, Timeout: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	first := open()
+	if err := read(first); !errors.Is(err, modbus.ErrTimeout) {
+		t.Errorf("the first client: %v, want no answer", err)
+	}
+	second := open()
+	if err := read(second); !errors.Is(err, modbus.ErrUnreachable) || !contains(err, "in use by another program") {
+		t.Errorf("the second client: %v, want that the port is in use", err)
+	}
+	second.Close()
+	first.Close()
+	third := open()
+	defer third.Close()
+	if err := read(third); !errors.Is(err, modbus.ErrTimeout) {
+		t.Errorf("after the first has closed: %v, want no answer", err)
+	}
+}
+
 // TestManyFiles: the serial library waits with select, which writes past its set
 // for descriptors from 1024 on.
 func TestManyFiles(t *testing.T) {
@@ -109,13 +139,13 @@ func TestNothingLeft(t *testing.T) {
 func TestCloseSerial(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	r := newRig(t, "rtu", func(*call) { asked <- struct{}{} })
-	b := r.bus(t, modbus.Config{Timeout: long})
+	b := r.bus(t, modbus.Config{Timeout: 2 * time.Second})
 	done := make(chan error, 1)
 	go func() { _, err := b.Read(t.Context(), 1, 3, 0, 1); done <- err }()
 	<-asked
 	start := time.Now()
 	b.Close()
-	if err := <-done; err == nil || time.Since(start) > 5*time.Second {
+	if err := <-done; err == nil || time.Since(start) > time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

@@ -127,7 +127,8 @@ func mute(*slave, question) {}
 
 const thinking = 10 * time.Millisecond
 
-// rtuBus returns a bus to s at 9600 baud, where a character takes 1.0417 ms.
+// rtuBus returns a bus to s at 9600 baud, where a character takes 1.0417 ms. It
+// has listened to the line already.
 func rtuBus(c Config, s *slave, scheme string) *Bus {
 	c.Endpoint = scheme + "://h:1"
 	if scheme == schemeRTU {
@@ -137,7 +138,9 @@ func rtuBus(c Config, s *slave, scheme string) *Bus {
 	if err != nil {
 		panic(err)
 	}
-	return newRTU(c, e, s.dial)
+	b := newRTU(c, e, s.dial)
+	b.link.(*rtu).listened = true
+	return b
 }
 
 var nine600 = serialLine{9600, "none", 1}

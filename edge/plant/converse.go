@@ -46,10 +46,17 @@ type talk struct {
 // leaves, is silent for too long or sends what is not a frame. All it started
 // has ended when it returns.
 func (s *Server) converse(ctx context.Context, p port, online bool) {
-	ctx, cancel := context.WithCancel(ctx)
 	t := &talk{s: s, port: p, online: online, began: time.Now(), place: make(chan struct{}, maxLate)}
 	defer t.late.Wait()
-	defer cancel()
+	if s.framing == framingRTU {
+		// Late answers of a line come to whoever is there then.
+		s.newest.Store(t)
+		defer p.Close()
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+	}
 	next := t.requests()
 	for {
 		req, err := next()
@@ -171,7 +178,9 @@ func (t *talk) sendBroken(ctx context.Context, b *blow, f frame) bool {
 	return t.send(adu)
 }
 
-// delay sends f later, whatever is said on the port meanwhile.
+// delay sends f later, whatever is said on the port meanwhile. A line, and the
+// converter before it, does not know which request an answer is for: there it
+// goes to the connection that is the newest then.
 func (t *talk) delay(ctx context.Context, d time.Duration, f frame) {
 	select {
 	case t.place <- struct{}{}:
@@ -180,9 +189,14 @@ func (t *talk) delay(ctx context.Context, d time.Duration, f frame) {
 	}
 	t.late.Go(func() {
 		defer func() { <-t.place }()
-		if pause(ctx, d) {
-			t.send(t.encode(f)) // a port that cannot be written to ends its reader too
+		if !pause(ctx, d) {
+			return
 		}
+		to := t
+		if t.s.framing == framingRTU {
+			to = t.s.newest.Load()
+		}
+		to.send(t.encode(f)) // a port that cannot be written to ends its reader too
 	})
 }
 

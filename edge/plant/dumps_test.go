@@ -3,6 +3,7 @@ package plant_test
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -114,100 +115,135 @@ func decode(t *testing.T, r device.Reader, d *wire.Declaration) map[string]strin
 }
 
 // TestDumps serves every register dump of the collection, several units behind
-// one Modbus TCP endpoint, and reads them with the code that reads the real
-// devices: they show what the collection documents.
+// one Modbus TCP endpoint. What probe asks of an endpoint finds out what each is,
+// and the code that reads the real devices shows what the collection documents.
 func TestDumps(t *testing.T) {
 	type expect map[string]string
+	type part struct {
+		file string
+		base uint16 // of a frame
+	}
+	dt := func(file string) []part { return []part{{"registers-goodwe/" + file + "_running_data.hex", 30100}} }
+	text := func(file string) []part { return []part{{"registers/" + file + ".txt", 0}} }
+	const guess = "a guess" // nothing in the registers that were dumped names the device
 	dumps := []struct {
-		file, profile string // profile "" is SunSpec, "-" has none
-		base          uint16 // of a frame, or of a SunSpec map that is not where others are
-		model         string // as the device calls itself
-		want          expect
+		parts   []part // all of one device
+		profile string // "" is SunSpec
+		model   string // as a SunSpec device calls itself; of the others guess, or ""
+		want    expect
 	}{
-		{"registers/sunspec_fronius_igplus_101.txt", "", 0, "IG+V11.4", expect{"W": "45", "Hz": "60", "WH": "76476022", "St": "4"}},
-		{"registers/sunspec_solaredge_se33k_103_night.txt", "", 0, "SE33.3K", expect{"W": "0", "WH": "17129352", "St": "2"}},
-		{"registers/sunspec_solaredge_se33k_103_day.txt", "", 0, "SE33.3K", expect{"W": "24767", "A": "86.89", "WH": "17534384", "St": "4"}},
-		{"registers/sunspec_sma_stp50_103_120_160.txt", "", 0, "", expect{"W": "14470", "WH": "4418970", "DCW": "[not-available 0x8000]"}},
-		{"registers/sunspec_fronius_symo_113_float.txt", "", 0, "Symo 3.0-3-S", expect{"W": "70", "WH": "11937020"}},
-		{"registers/sunspec_veris_e51c2_203.txt", "", 0, "", expect{"W": "6540", "TotWhImp": "906630"}},
-		{"registers/sunspec_accuenergy_acurev_203.txt", "", 4096, "", expect{"W": "132", "TotWhImp": "0.6"}},
-		{"registers/sunspec_outback_202_7xx.txt", "", 0, "OGHI8048A", expect{"TotWhImp": "[not-available 0x00000000]", "TotWhExp": "[not-available 0x00000000]", "m701.Hz": "60"}},
-		{"registers/meter_schneider_pm3250.txt", "schneider-pm5100", 0, "", expect{"Hz": "50.065586090087890625", "V": "241.9365997314453125",
+		{text("sunspec_fronius_igplus_101"), "", "IG+V11.4", expect{"W": "45", "Hz": "60", "WH": "76476022", "St": "4"}},
+		{text("sunspec_solaredge_se33k_103_night"), "", "SE33.3K", expect{"W": "0", "WH": "17129352", "St": "2"}},
+		{text("sunspec_solaredge_se33k_103_day"), "", "SE33.3K", expect{"W": "24767", "A": "86.89", "WH": "17534384", "St": "4"}},
+		{text("sunspec_sma_stp50_103_120_160"), "", "Solar Inverter", expect{"W": "14470", "WH": "4418970", "DCW": "[not-available 0x8000]"}},
+		{text("sunspec_fronius_symo_113_float"), "", "Symo 3.0-3-S", expect{"W": "70", "WH": "11937020"}},
+		{text("sunspec_veris_e51c2_203"), "", "E51C2", expect{"W": "6540", "TotWhImp": "906630"}},
+		{text("sunspec_accuenergy_acurev_203"), "", "AcuRev1310", expect{"W": "132", "TotWhImp": "0.6"}},
+		{text("sunspec_outback_202_7xx"), "", "OGHI8048A", expect{"TotWhImp": "[not-available 0x00000000]", "TotWhExp": "[not-available 0x00000000]", "m701.Hz": "60"}},
+		{text("meter_schneider_pm3250"), "schneider-iem3000", "", expect{"Hz": "50.065586090087890625", "V": "241.9365997314453125",
 			"kW": "-0.606964588165283203125", "import_Wh": "82872323", "export_Wh": "1043100"}},
-		{"registers/inverter_ae_500nx.txt", "advanced-energy-500nx", 0, "", expect{"total_kWh": "209385.21875", "kW": "51.700000762939453125", "Hz": "60"}},
-		{"registers/inverter_csi.txt", "csi-ktl-ct", 0, "", expect{"total_kWh": "23119", "W": "15600", "model": "PVI36TL-480"}},
-		{"registers-goodwe/GW17K-DT_running_data.hex", "goodwe-dt", 30100, "", expect{"W": "12470", "total_kWh": "29984.4"}},
-		{"registers-goodwe/GW20KAU-DT_running_data.hex", "goodwe-dt", 30100, "", expect{"W": "4957", "total_kWh": "4304.8"}},
-		{"registers-goodwe/GW6000-DT_running_data.hex", "goodwe-dt", 30100, "", expect{"W": "1835", "total_kWh": "13350.2"}},
-		{"registers-goodwe/GW10K-MS-30_tcp_running_data.hex", "goodwe-dt", 30100, "", expect{"W": "5914", "total_kWh": "998.2"}},
-		{"registers-goodwe/GW17K-DT_device_info.hex", "-", 30001, "", nil},
-		{"registers-goodwe/GW10K-ET_running_data.hex", "goodwe-et", 35100, "", expect{"W": "831", "export_kWh": "4718.6", "pv_kWh": "6085.3"}},
-		{"registers-goodwe/GW10K-ET_meter_data.hex", "-", 36000, "", nil},
+		{text("inverter_ae_500nx"), "advanced-energy-500nx", "", expect{"total_kWh": "209385.21875", "kW": "51.700000762939453125", "Hz": "60"}},
+		{text("inverter_csi"), "csi-ktl-ct", "", expect{"total_kWh": "23119", "W": "15600", "model": "PVI36TL-480"}},
+		{append(dt("GW17K-DT"), part{"registers-goodwe/GW17K-DT_device_info.hex", 30001}), "goodwe-dt", "",
+			expect{"W": "12470", "total_kWh": "29984.4", "PhVphA": "236.7", "Hz": "50.02"}},
+		{dt("GW20KAU-DT"), "goodwe-dt", guess, expect{"W": "4957", "total_kWh": "4304.8"}},
+		{dt("GW6000-DT"), "goodwe-dt", guess, expect{"W": "1835", "total_kWh": "13350.2"}},
+		{dt("GW10K-MS-30_tcp"), "goodwe-dt", guess, expect{"W": "5914", "total_kWh": "998.2"}},
+		{[]part{{"registers-goodwe/GW10K-ET_running_data.hex", 35100}, {"registers-goodwe/GW10K-ET_meter_data.hex", 36000}}, "goodwe-et", guess,
+			expect{"W": "831", "export_kWh": "4718.6", "pv_kWh": "6085.3", "meter_W": "-110"}},
 	}
 	units := make(map[uint8]plant.Unit)
 	var files []string
 	for i, d := range dumps {
-		var err error
-		var unit *plant.Dump
-		if f := dataFile(t, d.file); strings.HasSuffix(d.file, ".hex") {
-			unit, err = plant.ReadFrame(f, d.base)
-		} else {
-			unit, err = plant.ReadDump(f)
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", d.file, err)
+		unit := new(plant.Dump)
+		for k, part := range d.parts {
+			read := plant.ReadDump
+			if strings.HasSuffix(part.file, ".hex") {
+				read = func(r io.Reader) (*plant.Dump, error) { return plant.ReadFrame(r, part.base) }
+			}
+			one, err := read(dataFile(t, part.file))
+			if err == nil && k > 0 {
+				err = unit.Add(one)
+			} else {
+				unit = one
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", part.file, err)
+			}
+			files = append(files, part.file)
 		}
 		units[uint8(i+1)] = unit
-		files = append(files, d.file)
 	}
-	bus := reach(t, "tcp://127.0.0.1:0", units)
+	bus, profiles := reach(t, "tcp://127.0.0.1:0", units), allProfiles(t)
 	for i, d := range dumps {
-		id := uint8(i + 1)
-		var decl wire.Declaration
-		var err error
-		switch d.profile {
-		case "":
-			var chain *device.Chain
-			if chain, err = device.Discover(t.Context(), bus, id, d.base); err == nil {
-				decl, err = chain.Declare("d", id)
-			}
-		case "-":
+		id, file := uint8(i+1), d.parts[0].file
+		matches, err := device.Identify(t.Context(), bus, id, profiles)
+		if err != nil || len(matches) == 0 {
+			t.Errorf("%s: %d matches, %v", file, len(matches), err)
 			continue
+		}
+		var decl wire.Declaration
+		switch best := matches[0]; {
+		case d.profile == "" && best.Chain != nil:
+			if decl, err = best.Chain.Declare("d", id); decl.Model != d.model {
+				t.Errorf("%s: calls itself %q, want %q", file, decl.Model, d.model)
+			}
+		case d.profile != "" && best.Chain == nil:
+			k := slices.IndexFunc(matches, func(m device.Match) bool { return m.Profile.Name == d.profile })
+			if k < 0 || best.Guess != (d.model == guess) || !best.Guess && k > 0 {
+				t.Errorf("%s: the best match is %s, and %s is number %d of %d", file, best.Why, d.profile, k+1, len(matches))
+				continue
+			}
+			decl, err = matches[k].Profile.Declare("d", id, wire.Hash{}, 0)
 		default:
-			decl, err = profileOf(t, d.profile).Declare("d", id, wire.Hash{}, 0)
+			t.Errorf("%s: taken for %s", file, best.Why)
+			continue
 		}
 		if err != nil {
-			t.Errorf("%s: %v", d.file, err)
+			t.Errorf("%s: %v", file, err)
 			continue
-		}
-		if d.model != "" && decl.Model != d.model {
-			t.Errorf("%s: calls itself %q, want %q", d.file, decl.Model, d.model)
 		}
 		got := decode(t, bus, &decl)
 		for name, want := range d.want {
 			if got[name] != want {
-				t.Errorf("%s: %s = %q, want %q; all: %v", d.file, name, got[name], want, got)
+				t.Errorf("%s: %s = %q, want %q; all: %v", file, name, got[name], want, got)
 			}
 		}
 	}
+	if s := bus.Stats(); s.Timeouts+s.Malformed+s.Unreachable > 0 {
+		t.Errorf("not everything was answered: %+v", s)
+	}
 	checkComplete(t, files)
+}
+
+// allProfiles reads every profile that comes with the programs.
+func allProfiles(t *testing.T) []device.Profile {
+	t.Helper()
+	files, err := filepath.Glob("../../configs/profiles/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d profiles, %v", len(files), err)
+	}
+	var out []device.Profile
+	for _, f := range files {
+		out = append(out, *profileOf(t, strings.TrimSuffix(filepath.Base(f), ".yaml")))
+	}
+	return out
 }
 
 // checkComplete fails when the collection has a dump that is not in files.
 func checkComplete(t *testing.T, files []string) {
 	t.Helper()
 	root := filepath.Dir(filepath.Dir(dataFile(t, files[0]).Name()))
-	for _, pattern := range []string{"registers/*.txt", "registers-goodwe/*.hex"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range found {
-			if name, err := filepath.Rel(root, f); err != nil || !slices.Contains(files, filepath.ToSlash(name)) {
-				t.Errorf("%s is not served by this test: %v", f, err)
-			}
+	found, err := filepath.Glob(filepath.Join(root, "registers*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if name, err := filepath.Rel(root, f); err != nil || !slices.Contains(files, filepath.ToSlash(name)) {
+			t.Errorf("%s is not served by this test: %v", f, err)
 		}
 	}
+	t.Logf("%d dumps in the collection, %d served", len(found), len(files))
 }
 
 // TestDumpValuesGoWrong: a dump of a SunSpec device knows which of its registers

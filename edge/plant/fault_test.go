@@ -188,6 +188,31 @@ func TestLateAnswerComesAmongOthers(t *testing.T) {
 	})
 }
 
+// TestLateAnswerFindsTheNextConnection: a converter gives what comes from its
+// line to whoever is connected then; Modbus TCP answers die with their connection.
+func TestLateAnswerFindsTheNextConnection(t *testing.T) {
+	for _, f := range []framing{framingTCP, framingRTU} {
+		synctest.Test(t, func(t *testing.T) {
+			u := NewFaulty(registers{}, 1)
+			r := newRig(t, f, true, map[uint8]Unit{1: u, 2: registers{}})
+			inject(t, u, "late 500ms times 1")
+			r.client.Write(question(f))
+			r.client.Close()
+			stop, ended := r.stop, r.ended
+			r.connect(true)
+			defer func() { stop(); <-ended; r.close() }()
+			next, answer := frame{8, 2, request(3, 11, 1)}, frame{8, 2, []byte{3, 2, 0, 11}}
+			ask, want := next.encode(), answer.encode()
+			if f == framingRTU {
+				ask, want = next.encodeRTU(), append(answer.encodeRTU(), frame{unit: 1, pdu: []byte{3, 4, 0, 10, 0, 11}}.encodeRTU()...)
+			}
+			if got := r.ask(ask); !bytes.Equal(got.bytes, want) {
+				t.Errorf("framing %d: the next connection heard % x, want % x", f, got.bytes, want)
+			}
+		})
+	}
+}
+
 // TestSlowHoldsUpOthers: behind one endpoint a slow unit lets all wait.
 func TestSlowHoldsUpOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,10 +27,11 @@ const (
 type Server struct {
 	units    map[uint8]Unit
 	framing  framing
-	scheme   string       // of the endpoint
-	listener net.Listener // nil when it is a serial line
-	master   *pty         // of the serial line, else nil
-	line     Serial       // its speed; zero when it is none
+	scheme   string               // of the endpoint
+	listener net.Listener         // nil when it is a serial line
+	master   *pty                 // of the serial line, else nil
+	line     Serial               // its speed; zero when it is none
+	newest   atomic.Pointer[talk] // the connection that was made last, of RTU
 }
 
 // Listen binds a TCP address such as "127.0.0.1:5020" for the units given by

@@ -305,7 +305,7 @@ func TestDeclarationValidate(t *testing.T) {
 }
 
 func TestAck(t *testing.T) {
-	a := &Ack{Edge: "site-1", Epoch: Epoch{7}, Through: 12, Chain: Hash{8}, Collector: "tokyo-1", Generation: 3, Want: []Range{{13, 20}, {40, 40}}, Have: []Run{{21, 39, Hash{9}}, {41, 50, Hash{10}}}}
+	a := &Ack{Edge: "site-1", Epoch: Epoch{7}, Through: 12, Chain: Hash{8}, Collector: "tokyo-1", Generation: 3, Want: []Range{{13, 20}, {40, 40}}, Have: []Range{{21, 39}, {41, 50}}}
 	b, err := EncodeAck(a)
 	if err != nil {
 		t.Fatal(err)

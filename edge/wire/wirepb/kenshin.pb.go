@@ -107,6 +107,7 @@ type Batch struct {
 	Compression   uint32                 `protobuf:"varint,9,opt,name=compression,proto3" json:"compression,omitempty"` // of body; 0: none, 1: DEFLATE (RFC 1951)
 	Size          uint32                 `protobuf:"varint,10,opt,name=size,proto3" json:"size,omitempty"`              // of body before compression, bytes
 	Body          []byte                 `protobuf:"bytes,11,opt,name=body,proto3" json:"body,omitempty"`               // Columns
+	Kept          uint64                 `protobuf:"varint,12,opt,name=kept,proto3" json:"kept,omitempty"`              // oldest record the edge still has, at most first; 0: not said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +217,13 @@ func (x *Batch) GetBody() []byte {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Batch) GetKept() uint64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
 }
 
 // Columns holds the records of a batch column by column: each number as its
@@ -400,7 +408,7 @@ type Ack struct {
 	Collector     string                 `protobuf:"bytes,6,opt,name=collector,proto3" json:"collector,omitempty"`
 	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"` // rises at every opening of the collector's store
 	Want          []*Range               `protobuf:"bytes,8,rep,name=want,proto3" json:"want,omitempty"`
-	Have          []*Run                 `protobuf:"bytes,9,rep,name=have,proto3" json:"have,omitempty"`
+	Have          []*Range               `protobuf:"bytes,9,rep,name=have,proto3" json:"have,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,7 +499,7 @@ func (x *Ack) GetWant() []*Range {
 	return nil
 }
 
-func (x *Ack) GetHave() []*Run {
+func (x *Ack) GetHave() []*Range {
 	if x != nil {
 		return x.Have
 	}
@@ -551,67 +559,6 @@ func (x *Range) GetTo() uint64 {
 	return 0
 }
 
-// Run is a run of records that the collector has, both included.
-type Run struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
-	To            uint64                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
-	Chain         []byte                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"` // 32, chain hash after to
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Run) Reset() {
-	*x = Run{}
-	mi := &file_kenshin_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Run) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Run) ProtoMessage() {}
-
-func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_kenshin_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Run.ProtoReflect.Descriptor instead.
-func (*Run) Descriptor() ([]byte, []int) {
-	return file_kenshin_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *Run) GetFrom() uint64 {
-	if x != nil {
-		return x.From
-	}
-	return 0
-}
-
-func (x *Run) GetTo() uint64 {
-	if x != nil {
-		return x.To
-	}
-	return 0
-}
-
-func (x *Run) GetChain() []byte {
-	if x != nil {
-		return x.Chain
-	}
-	return nil
-}
-
 var File_kenshin_proto protoreflect.FileDescriptor
 
 const file_kenshin_proto_rawDesc = "" +
@@ -622,7 +569,7 @@ const file_kenshin_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1c\n" +
 	"\talgorithm\x18\x03 \x01(\rR\talgorithm\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xfb\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x8f\x02\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12\x14\n" +
@@ -635,7 +582,8 @@ const file_kenshin_proto_rawDesc = "" +
 	"\vcompression\x18\t \x01(\rR\vcompression\x12\x12\n" +
 	"\x04size\x18\n" +
 	" \x01(\rR\x04size\x12\x12\n" +
-	"\x04body\x18\v \x01(\fR\x04body\"\xa4\x01\n" +
+	"\x04body\x18\v \x01(\fR\x04body\x12\x12\n" +
+	"\x04kept\x18\f \x01(\x04R\x04kept\"\xa4\x01\n" +
 	"\aColumns\x12\x12\n" +
 	"\x04wall\x18\x01 \x03(\x12R\x04wall\x12\x12\n" +
 	"\x04mono\x18\x02 \x03(\x12R\x04mono\x12\x14\n" +
@@ -649,7 +597,7 @@ const file_kenshin_proto_rawDesc = "" +
 	"\aoutcome\x18\x03 \x01(\fR\aoutcome\x12\x14\n" +
 	"\x05delta\x18\x04 \x03(\x11R\x05delta\x12\x16\n" +
 	"\x06widths\x18\x05 \x03(\rR\x06widths\x12\x16\n" +
-	"\x06planes\x18\x06 \x01(\fR\x06planes\"\x81\x02\n" +
+	"\x06planes\x18\x06 \x01(\fR\x06planes\"\x83\x02\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12\x14\n" +
@@ -660,15 +608,11 @@ const file_kenshin_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12%\n" +
-	"\x04want\x18\b \x03(\v2\x11.kenshin.v1.RangeR\x04want\x12#\n" +
-	"\x04have\x18\t \x03(\v2\x0f.kenshin.v1.RunR\x04have\"+\n" +
+	"\x04want\x18\b \x03(\v2\x11.kenshin.v1.RangeR\x04want\x12%\n" +
+	"\x04have\x18\t \x03(\v2\x11.kenshin.v1.RangeR\x04have\"+\n" +
 	"\x05Range\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"?\n" +
-	"\x03Run\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
-	"\x05chain\x18\x03 \x01(\fR\x05chainB\x1aZ\x18kenshin/edge/wire/wirepbb\x06proto3"
+	"\x02to\x18\x02 \x01(\x04R\x02toB\x1aZ\x18kenshin/edge/wire/wirepbb\x06proto3"
 
 var (
 	file_kenshin_proto_rawDescOnce sync.Once
@@ -682,7 +626,7 @@ func file_kenshin_proto_rawDescGZIP() []byte {
 	return file_kenshin_proto_rawDescData
 }
 
-var file_kenshin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_kenshin_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_kenshin_proto_goTypes = []any{
 	(*Envelope)(nil), // 0: kenshin.v1.Envelope
 	(*Batch)(nil),    // 1: kenshin.v1.Batch
@@ -690,12 +634,11 @@ var file_kenshin_proto_goTypes = []any{
 	(*Group)(nil),    // 3: kenshin.v1.Group
 	(*Ack)(nil),      // 4: kenshin.v1.Ack
 	(*Range)(nil),    // 5: kenshin.v1.Range
-	(*Run)(nil),      // 6: kenshin.v1.Run
 }
 var file_kenshin_proto_depIdxs = []int32{
 	3, // 0: kenshin.v1.Columns.groups:type_name -> kenshin.v1.Group
 	5, // 1: kenshin.v1.Ack.want:type_name -> kenshin.v1.Range
-	6, // 2: kenshin.v1.Ack.have:type_name -> kenshin.v1.Run
+	5, // 2: kenshin.v1.Ack.have:type_name -> kenshin.v1.Range
 	3, // [3:3] is the sub-list for method output_type
 	3, // [3:3] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
@@ -714,7 +657,7 @@ func file_kenshin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kenshin_proto_rawDesc), len(file_kenshin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
