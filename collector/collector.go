@@ -57,7 +57,7 @@ type Collector struct {
 	dead    *store.DeadLetters
 	ingest  *ingest
 	settle  *settle
-	metrics []prometheus.Collector
+	metrics *metrics
 
 	mu        sync.Mutex // guards listeners
 	listeners map[chan struct{}]bool
@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Collector, error) {
 }
 
 func (c *Collector) open(ctx context.Context) error {
-	st, report, err := store.Open(filepath.Join(c.cfg.Dir, "book"), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
+	st, report, err := store.Open(filepath.Join(c.cfg.Dir, store.BookDir), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func (c *Collector) open(ctx context.Context) error {
 	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, seriesFile)); err != nil {
 		return err
 	}
-	m, all := newMetrics(c)
-	c.metrics = all
+	m := newMetrics(c)
+	c.metrics = m
 	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
 		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]edgeState)}
 	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
@@ -102,7 +102,7 @@ func (c *Collector) open(ctx context.Context) error {
 	if err := c.decide(ctx); err != nil {
 		return err
 	}
-	if err := c.settle.recover(ctx); err != nil {
+	if err := c.settle.recover(ctx, c.ingest.decisions); err != nil {
 		return err
 	}
 	if err := c.settle.catchUp(ctx); err != nil {
@@ -124,7 +124,8 @@ func (c *Collector) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.ingest.run(ctx) })
 	g.Go(func() error { return c.settle.run(ctx) })
-	g.Go(func() error { return c.checkpoints(ctx) })
+	g.Go(func() error { c.checkpoints(ctx); return nil })
+	g.Go(func() error { c.scrubs(ctx); return nil })
 	err := g.Wait()
 	if err != nil {
 		return err
@@ -136,13 +137,42 @@ func (c *Collector) Run(ctx context.Context) error {
 	return err
 }
 
-func (c *Collector) checkpoints(ctx context.Context) error {
+// checkpoints signs one every hour. A full disk is no reason to end: the next
+// hour tries again, and covers what this one did not.
+func (c *Collector) checkpoints(ctx context.Context) {
 	for c.cfg.Clock.Sleep(ctx, time.Hour) == nil {
 		if _, err := c.store.Checkpoint(); err != nil {
-			return err
+			c.cfg.Log.Error("no checkpoint this hour", zap.Error(err))
 		}
 	}
-	return nil
+}
+
+const scrubBytes = 4 << 20 // read by a scrub in a second at most
+
+// scrubs reads the whole book once a day, slowly, and says what is damaged.
+func (c *Collector) scrubs(ctx context.Context) {
+	for c.cfg.Clock.Sleep(ctx, 24*time.Hour) == nil {
+		read := 0
+		done, err := c.store.Scrub(ctx, func(bytes int) error {
+			if read += bytes; read < scrubBytes/4 {
+				return nil
+			}
+			wait := time.Duration(read) * time.Second / scrubBytes
+			read = 0
+			return c.cfg.Clock.Sleep(ctx, wait)
+		}, func(p store.Problem) {
+			c.cfg.Log.Error("the book is damaged; stop the collector and run `kenshin-collector repair`", zap.Uint64("first", p.First), zap.Uint64("last", p.Last), zap.Error(p.Cause))
+		})
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.cfg.Log.Error("scrub", zap.Error(err))
+		default:
+			c.metrics.scrubbed(done)
+			c.cfg.Log.Info("book scrubbed", zap.Uint64("records", done.Records), zap.Int("checkpoints", done.Checkpoints), zap.Int("problems", done.Problems), zap.Int("quarantined", done.Quarantined))
+		}
+	}
 }
 
 // Close releases what Open opened. Run must have returned.
@@ -171,7 +201,7 @@ func (c *Collector) Receive(ctx context.Context, m Message) {
 }
 
 // Metrics returns what to register with Prometheus.
-func (c *Collector) Metrics() []prometheus.Collector { return c.metrics }
+func (c *Collector) Metrics() []prometheus.Collector { return c.metrics.all }
 
 // Store returns the book, for checkpoints and proofs.
 func (c *Collector) Store() *store.Store { return c.store }
@@ -252,10 +282,6 @@ func (c *Collector) Edges(_ context.Context, fn func(id string, epoch wire.Epoch
 	}
 	return nil
 }
-
-// DeadLetters calls fn for each message that was refused and is still kept,
-// oldest first. It must not run beside Run.
-func (c *Collector) DeadLetters(fn func(store.DeadLetter) error) error { return c.dead.Scan(fn) }
 
 // Settled reports whether everything in the book is in the figures.
 func (c *Collector) Settled() bool {

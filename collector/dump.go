@@ -25,11 +25,11 @@ func SeriesFiles(dir string) []string {
 
 const seriesFile = "series.db"
 
-// Dump writes the book as JSON lines: one a record, its batch or decision
-// decoded. It is for people; what counts are the bytes.
-func (c *Collector) Dump(w io.Writer) error {
+// Dump writes a book as JSON lines: one a record, its batch or decision decoded.
+// It is for people; what counts are the bytes.
+func Dump(w io.Writer, book *store.Store) error {
 	e := json.NewEncoder(w)
-	return c.store.Scan(0, func(r *store.Record) error {
+	return book.Scan(0, func(r *store.Record) error {
 		line := struct {
 			Index    uint64 `json:"index"`
 			Received int64  `json:"received"`
@@ -39,7 +39,11 @@ func (c *Collector) Dump(w io.Writer) error {
 			Bytes    int    `json:"bytes"`
 			Body     any    `json:"body"`
 		}{Index: r.Index, Received: r.Received, Subject: r.Subject, Bytes: len(r.Payload)}
-		leaf, err := c.store.LeafHash(r.Index)
+		if r.Kind == store.Quarantined {
+			line.Kind = "quarantined"
+			return e.Encode(line)
+		}
+		leaf, err := book.LeafHash(r.Index)
 		if err != nil {
 			return err
 		}

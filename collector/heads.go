@@ -22,11 +22,32 @@ type span struct {
 // mark says which record of the book holds a run of sequence numbers.
 type mark struct{ first, last, index uint64 }
 
+// maxMarks bounds the marks of a stream. Of older ones only some are kept; what
+// lies between them is looked for in the book.
+const maxMarks = 512
+
+// place says where in the book a sequence number is: in record index, or, when
+// that is not known any more, probably behind it.
+type place struct {
+	index uint64
+	exact bool
+}
+
 // head is what the book holds of one stream: spans in ascending order, never
 // touching one another.
 type head struct {
 	spans []span
 	marks []mark
+	kept  uint64 // the oldest record the edge still has, as its signed batches say
+}
+
+// clone returns a copy that can be added to while h is no more: both share the
+// marks that are there, and room behind them.
+func (h *head) clone() *head {
+	if h == nil {
+		return &head{}
+	}
+	return &head{slices.Clone(h.spans), h.marks, h.kept}
 }
 
 // verdict is what a batch means to its stream.
@@ -43,7 +64,7 @@ const (
 //
 // An error means that b contradicts the book: it continues another history
 // (broken chain) or claims a sequence number for other bytes (fork).
-func (h *head) offer(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) (verdict, error) {
+func (h *head) offer(b *wire.Batch, chainAt func(p place, seq uint64) (wire.Hash, error)) (verdict, error) {
 	for _, s := range h.spans {
 		if s.to+1 < b.First || b.Last+1 < s.from {
 			continue
@@ -66,20 +87,28 @@ func (h *head) offer(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash,
 
 // compare checks a batch that lies wholly inside what is there against the
 // stored record that holds its last sequence number.
-func (h *head) compare(b *wire.Batch, chainAt func(m mark, seq uint64) (wire.Hash, error)) error {
+func (h *head) compare(b *wire.Batch, chainAt func(p place, seq uint64) (wire.Hash, error)) error {
+	stored, err := chainAt(h.find(b.Last), b.Last)
+	if err != nil {
+		return err
+	}
+	if stored != b.Chain {
+		return mismatch(b.Last, b.First)
+	}
+	return nil
+}
+
+// find returns where seq is.
+func (h *head) find(seq uint64) (p place) {
 	for _, m := range h.marks {
-		if m.first <= b.Last && b.Last <= m.last {
-			stored, err := chainAt(m, b.Last)
-			if err != nil {
-				return err
-			}
-			if stored != b.Chain {
-				return mismatch(b.Last, b.First)
-			}
-			return nil
+		if m.first <= seq && seq <= m.last {
+			return place{m.index, true}
+		}
+		if m.last < seq {
+			p.index = max(p.index, m.index)
 		}
 	}
-	return fmt.Errorf("sequence number %d is in no record of the book", b.Last)
+	return p
 }
 
 func mismatch(seq, first uint64) error {
@@ -91,6 +120,9 @@ func mismatch(seq, first uint64) error {
 
 // add notes that the book holds [first, last] in record index, and joins spans.
 func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
+	if len(h.marks) >= maxMarks {
+		h.marks = thin(h.marks)
+	}
 	h.marks = append(h.marks, mark{first, last, index})
 	n := span{first, last, prev, chain}
 	at := 0
@@ -111,23 +143,79 @@ func (h *head) add(first, last uint64, prev, chain wire.Hash, index uint64) {
 	h.spans = slices.Replace(h.spans, at, end, n)
 }
 
-// through returns the last record of the run from 1 on, and the chain hash there.
-func (h *head) through() (uint64, wire.Hash) {
-	if len(h.spans) == 0 || h.spans[0].from != 1 {
-		return 0, wire.Hash{}
+// thin leaves out every second mark of the older half.
+func thin(marks []mark) []mark {
+	out := make([]mark, 0, maxMarks)
+	for i, m := range marks {
+		if i >= len(marks)/2 || i%2 == 0 {
+			out = append(out, m)
+		}
 	}
-	return h.spans[0].to, h.spans[0].chain
+	return out
 }
 
-// want returns the holes before the last record.
+// through returns the last record of the run from 1 on, and the chain hash there.
+// The run goes over holes that nobody can fill any more: else a collector that was
+// restored from a backup older than what an edge still has would be sent the rest
+// for ever, and never let it go.
+func (h *head) through() (last uint64, chain wire.Hash) {
+	for _, s := range h.spans {
+		if s.from > max(last+1, h.kept) {
+			break
+		}
+		last, chain = s.to, s.chain
+	}
+	return last, chain
+}
+
+// want returns the holes before the last record that the edge can still fill.
 func (h *head) want() []wire.Range {
 	var out []wire.Range
 	next := uint64(1)
 	for _, s := range h.spans {
-		if s.from > next {
+		if next = max(next, h.kept); s.from > next {
 			out = append(out, wire.Range{From: next, To: s.from - 1})
 		}
 		next = s.to + 1
 	}
 	return out
+}
+
+// have returns what is there behind the first hole, at most n runs: the lowest
+// ones and the highest, which the newest records go to.
+func (h *head) have(n int) []wire.Range {
+	through, _ := h.through()
+	at := 0
+	for at < len(h.spans) && h.spans[at].to <= through {
+		at++
+	}
+	var out []wire.Range
+	for i, s := range h.spans[at:] {
+		if i < n-1 || at+i == len(h.spans)-1 {
+			out = append(out, wire.Range{From: s.from, To: s.to})
+		}
+	}
+	return out
+}
+
+// gone returns how many records are in no span and can never come.
+func (h *head) gone() (n uint64) {
+	next := uint64(1)
+	for _, s := range h.spans {
+		if end := min(s.from, h.kept); end > next {
+			n += end - next
+		}
+		next = s.to + 1
+	}
+	return n
+}
+
+// gone returns how many records of all streams can never come.
+func (in *ingest) gone() (n uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.heads {
+		n += h.gone()
+	}
+	return n
 }

@@ -50,6 +50,7 @@ func TestHeadOffers(t *testing.T) {
 		{name: "the first", offer: run{1, 5}, through: 5},
 		{name: "the next", have: []run{{1, 5}}, offer: run{6, 9}, through: 9},
 		{name: "after a hole", have: []run{{1, 5}}, offer: run{8, 9}, through: 5, holes: []wire.Range{{From: 6, To: 7}}},
+		{name: "after a hole of one", have: []run{{1, 5}}, offer: run{7, 9}, through: 5, holes: []wire.Range{{From: 6, To: 6}}},
 		{name: "before the first", have: []run{{4, 5}}, offer: run{1, 2}, through: 2, holes: []wire.Range{{From: 3, To: 3}}},
 		{name: "into a hole", have: []run{{1, 3}, {7, 9}}, offer: run{4, 6}, through: 9},
 		{name: "the same again", have: []run{{1, 5}, {6, 9}}, offer: run{6, 9}, want: repeated, through: 9},
@@ -70,8 +71,8 @@ func TestHeadOffers(t *testing.T) {
 			stored = append(stored, b)
 		}
 		b := part(t, tt.offer.first, tt.offer.last, tt.salt)
-		v, err := h.offer(b, func(m mark, seq uint64) (wire.Hash, error) {
-			c, _ := stored[m.index].ChainAfter(seq)
+		v, err := h.offer(b, func(p place, seq uint64) (wire.Hash, error) {
+			c, _ := stored[p.index].ChainAfter(seq)
 			return c, nil
 		})
 		if !errors.Is(err, tt.err) || err == nil && v != tt.want {
@@ -83,5 +84,21 @@ func TestHeadOffers(t *testing.T) {
 		if through, _ := h.through(); through != tt.through || !reflect.DeepEqual(h.want(), tt.holes) {
 			t.Errorf("%s: through %d, holes %v; want %d, %v", tt.name, through, h.want(), tt.through, tt.holes)
 		}
+	}
+}
+
+// TestHave: what lies behind the first hole is told, the lowest runs and the highest.
+func TestHave(t *testing.T) {
+	h := &head{}
+	for i, r := range []wire.Range{{From: 1, To: 2}, {From: 4, To: 5}, {From: 7, To: 8}, {From: 10, To: 11}, {From: 13, To: 14}} {
+		h.add(r.From, r.To, wire.Hash{}, wire.Hash{byte(i)}, uint64(i))
+	}
+	want := []wire.Range{{From: 4, To: 5}, {From: 7, To: 8}, {From: 13, To: 14}}
+	if got := h.have(3); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	h.spans = h.spans[1:] // a stream of which the first record is missing
+	if got := h.have(9); len(got) != 4 || got[0].From != 4 {
+		t.Errorf("%v", got)
 	}
 }

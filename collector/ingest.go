@@ -2,11 +2,15 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,6 +45,8 @@ type ingest struct {
 	rules *rules
 	heads map[stream]*head
 	seen  map[string]edgeState
+
+	decisions []uint64 // records of the book that were decisions when it was opened
 }
 
 // edgeState is what the collector knows of an edge's deliveries.
@@ -60,10 +66,14 @@ const (
 
 // recover reads the book once: the rules in force and the heads of every stream.
 func (in *ingest) recover() error {
-	return in.store.Scan(0, func(r *store.Record) error {
-		if r.Kind == store.Decision {
+	return in.store.Skim(0, func(r *store.Record) error {
+		switch r.Kind {
+		case store.Decision:
+			in.decisions = append(in.decisions, r.Index)
 			_, err := in.rules.take(r)
 			return err
+		case store.Quarantined:
+			return nil // its numbers are a hole, and the edge is asked again
 		}
 		if r.Kind == store.Import {
 			return nil
@@ -83,7 +93,7 @@ func (in *ingest) recover() error {
 	})
 }
 
-// note adds a stored batch to the head of its stream.
+// note adds a batch of the book to the head of its stream.
 func (in *ingest) note(b *wire.Batch, r *store.Record) {
 	s := stream{b.Edge, b.Epoch}
 	h := in.heads[s]
@@ -92,11 +102,16 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 		in.heads[s] = h
 	}
 	h.add(b.First, b.Last, b.Prev, b.Chain, r.Index)
+	h.kept = max(h.kept, b.Kept)
 	through, _ := h.through()
 	in.seen[b.Edge] = edgeState{b.Edge, b.Epoch, through, r.Received}
 }
 
-// run works until ctx ends or the book can no longer be written.
+// retry is how long a book that cannot be written is left alone.
+const retry = time.Second
+
+// run works until ctx ends. While the book cannot be written it tries the same
+// messages again and takes no others: nothing is acked, everything else goes on.
 func (in *ingest) run(ctx context.Context) error {
 	for {
 		var group []Message
@@ -115,100 +130,185 @@ func (in *ingest) run(ctx context.Context) error {
 				break more
 			}
 		}
-		if err := in.take(group); err != nil {
-			return err
+		for failures := 0; ; failures++ {
+			err := in.take(group)
+			if err == nil {
+				in.metrics.blocked.Set(0)
+				break
+			}
+			if in.metrics.blocked.Set(1); failures%60 == 0 {
+				in.cfg.Log.Error("nothing is taken or acked until the book can be written; make room on its disk", zap.Error(err))
+			}
+			if in.cfg.Clock.Sleep(ctx, retry) != nil {
+				return nil // none of them was acked
+			}
 		}
 	}
 }
 
-// take makes a group durable and answers it.
-func (in *ingest) take(group []Message) error {
-	var fresh []*store.Record
-	var batches []*wire.Batch
-	var letters []store.DeadLetter
-	answer := make(map[stream]bool)
-	now := in.cfg.Clock.Now().UnixMilli()
+// judged is what was found out about a message.
+type judged struct {
+	batch   *wire.Batch
+	verdict verdict
+	err     error
+}
 
+// take makes a group durable and answers it. After an error nothing has
+// happened, or only what does no harm when it happens again.
+func (in *ingest) take(group []Message) error {
+	list := in.checkAll(group)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	next := in.store.Size()
-	for _, m := range group {
-		in.metrics.received.Inc()
-		b, v, err := in.judge(m, batches)
-		if err != nil {
-			reason := reasonOf(err)
-			if reason == "" {
-				return err
-			}
-			in.metrics.rejected.WithLabelValues(reason).Inc()
-			in.cfg.Log.Warn("message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(err))
-			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reason, Detail: err.Error(), Bytes: m.Payload})
-			continue
+	g := judging{ingest: in, heads: make(map[stream]*head)}
+	next, now := in.store.Size(), in.cfg.Clock.Now().UnixMilli()
+	var records []*store.Record
+	var letters []store.DeadLetter
+	for i, m := range group {
+		j := &list[i]
+		if j.err == nil {
+			j.verdict, j.err = g.offer(j.batch)
 		}
-		answer[stream{b.Edge, b.Epoch}] = true
-		if v == repeated {
-			in.metrics.repeated.Inc()
-			continue
+		switch {
+		case j.err != nil:
+			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reasonOf(j.err), Detail: j.err.Error(), Bytes: m.Payload})
+		case j.verdict == fresh:
+			b := j.batch
+			g.add(b, next+uint64(len(records)))
+			records = append(records, &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: m.Payload})
 		}
-		r := &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: m.Payload}
-		r.Index = next + uint64(len(fresh))
-		in.note(b, r)
-		fresh, batches = append(fresh, r), append(batches, b)
-	}
-	if len(fresh) > 0 {
-		if _, err := in.store.Append(fresh...); err != nil {
-			return err // heads are ahead of the book now: only a new start may go on
-		}
-		in.metrics.stored.Add(float64(len(fresh)))
 	}
 	if err := in.dead.Add(letters); err != nil {
 		return err
 	}
-	for _, m := range group {
+	if len(records) > 0 {
+		if _, err := in.store.Append(records...); err != nil {
+			return err
+		}
+	}
+	maps.Copy(in.heads, g.heads)
+	in.answer(group, list, now)
+	return nil
+}
+
+// answer counts and acknowledges a group that is durable.
+func (in *ingest) answer(group []Message, list []judged, now int64) {
+	streams := make(map[stream]bool)
+	for i, m := range group {
+		j := list[i]
+		in.metrics.received.Inc()
+		switch {
+		case j.err != nil:
+			reason := reasonOf(j.err)
+			in.metrics.rejected.WithLabelValues(reason).Inc()
+			level := zap.WarnLevel
+			if reason == reasonFork || reason == reasonBook {
+				level = zap.ErrorLevel // two boxes with one key, or a book that has changed
+			}
+			in.cfg.Log.Log(level, "message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(j.err))
+		case j.verdict == repeated:
+			in.metrics.repeated.Inc()
+		default:
+			in.metrics.stored.Inc()
+		}
+		if j.err == nil {
+			s := stream{j.batch.Edge, j.batch.Epoch}
+			streams[s] = true
+			if j.verdict == fresh {
+				through, _ := in.heads[s].through()
+				in.seen[s.edge] = edgeState{s.edge, s.epoch, through, now}
+			}
+		}
 		if m.Done != nil {
 			m.Done()
 		}
 	}
-	for s := range answer {
+	for s := range streams {
 		in.ack(s)
 	}
-	return nil
 }
 
-// judge decides on one message. pending are the batches of this group that are
-// noted in the heads but not yet in the book.
-func (in *ingest) judge(m Message, pending []*wire.Batch) (*wire.Batch, verdict, error) {
+// checkAll checks messages one by one, on all processors: signatures and hashes
+// take most of the time.
+func (in *ingest) checkAll(group []Message) []judged {
+	list := make([]judged, len(group))
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; int(i) < len(group); i = next.Add(1) - 1 {
+			list[i].batch, list[i].err = in.check(group[i])
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(group)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	return list
+}
+
+// check says whether a message is a whole batch of the edge on whose topic it
+// came, by itself. What costs least comes first.
+func (in *ingest) check(m Message) (*wire.Batch, error) {
+	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
+		return nil, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+	}
 	edge, ok := wire.ParseUp(in.cfg.Root, m.Topic)
 	if !ok {
-		return nil, 0, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
+		return nil, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
 	}
+	in.mu.Lock()
 	key := in.rules.edges[edge]
+	in.mu.Unlock()
 	if key == nil {
-		return nil, 0, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
-	}
-	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
-		return nil, 0, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+		return nil, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
 	}
 	payload, err := wire.Unseal(wire.BatchType, m.Payload, key)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	b, err := wire.DecodeBatch(payload, in.cfg.Limits)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if b.Edge != edge {
-		return nil, 0, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
+		return nil, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
 	}
 	if err := checkKeys(b); err != nil {
-		return nil, 0, refusal{reasonMalformed, err}
+		return nil, refusal{reasonMalformed, err}
 	}
-	h := in.heads[stream{b.Edge, b.Epoch}]
+	return b, nil
+}
+
+// judging compares the batches of a group with the book and with one another.
+type judging struct {
+	*ingest
+	heads   map[stream]*head // as they will be when the group is in the book
+	pending []*wire.Batch    // of the group, to be written
+}
+
+func (g *judging) head(s stream) *head {
+	if h := g.heads[s]; h != nil {
+		return h
+	}
+	return g.ingest.heads[s]
+}
+
+func (g *judging) offer(b *wire.Batch) (verdict, error) {
+	h := g.head(stream{b.Edge, b.Epoch})
 	if h == nil {
-		return b, fresh, nil
+		return fresh, nil
 	}
-	v, err := h.offer(b, func(k mark, seq uint64) (wire.Hash, error) { return in.chainAt(k, seq, b, pending) })
-	return b, v, err
+	return h.offer(b, func(p place, seq uint64) (wire.Hash, error) { return g.chainAt(p, seq, b, g.pending) })
+}
+
+func (g *judging) add(b *wire.Batch, index uint64) {
+	s := stream{b.Edge, b.Epoch}
+	if g.heads[s] == nil {
+		g.heads[s] = g.ingest.heads[s].clone()
+	}
+	g.heads[s].add(b.First, b.Last, b.Prev, b.Chain, index)
+	g.heads[s].kept = max(g.heads[s].kept, b.Kept)
+	g.pending = append(g.pending, b)
 }
 
 // checkKeys refuses names that would make the key of one series that of another.
@@ -230,24 +330,61 @@ func checkKeys(b *wire.Batch) error {
 	return nil
 }
 
-// chainAt returns the chain hash after seq of the batch in record m.index.
-func (in *ingest) chainAt(m mark, seq uint64, like *wire.Batch, pending []*wire.Batch) (wire.Hash, error) {
+// chainAt returns the chain hash after seq of the stream of a batch, whose record
+// is at p or among pending.
+func (in *ingest) chainAt(p place, seq uint64, like *wire.Batch, pending []*wire.Batch) (wire.Hash, error) {
 	for _, b := range pending {
 		if h, ok := b.ChainAfter(seq); ok && b.Edge == like.Edge && b.Epoch == like.Epoch {
 			return h, nil
 		}
 	}
-	r, err := in.store.Read(m.index)
-	if err != nil {
-		return wire.Hash{}, err
+	if p.exact {
+		r, err := in.store.Read(p.index)
+		if err != nil {
+			return wire.Hash{}, err
+		}
+		return chainIn(&r, seq)
 	}
-	b, err := decodeStored(&r)
+	h, err := in.lookFor(p.index, seq, like)
+	if errors.Is(err, errNowhere) && p.index > 0 {
+		h, err = in.lookFor(0, seq, like)
+	}
+	return h, err
+}
+
+var errNowhere = errors.New("it is in no record of the book")
+
+// lookFor searches the book from a record on for seq of the stream of a batch.
+func (in *ingest) lookFor(from, seq uint64, like *wire.Batch) (h wire.Hash, err error) {
+	found := false
+	err = in.store.Scan(from, func(r *store.Record) (err error) {
+		if r.Kind != store.Batch || r.Subject != like.Edge || r.Epoch != like.Epoch || seq < r.First || seq > r.Last {
+			return nil
+		}
+		found = true
+		if h, err = chainIn(r, seq); err == nil {
+			err = errStop
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errStop):
+		return h, nil
+	case err == nil && !found:
+		return h, fmt.Errorf("sequence number %d of %s: %w", seq, like.Edge, errNowhere)
+	}
+	return h, err
+}
+
+// chainIn returns the chain hash after seq in a record of the book.
+func chainIn(r *store.Record, seq uint64) (wire.Hash, error) {
+	b, err := decodeStored(r)
 	if err != nil {
 		return wire.Hash{}, fmt.Errorf("compare with the book: %v", err) // not the message's fault: no wire error shall show
 	}
 	h, ok := b.ChainAfter(seq)
 	if !ok {
-		return wire.Hash{}, fmt.Errorf("record %d does not hold sequence number %d", m.index, seq)
+		return wire.Hash{}, fmt.Errorf("record %d does not hold sequence number %d", r.Index, seq)
 	}
 	return h, nil
 }
@@ -274,7 +411,7 @@ func (in *ingest) ack(s stream) {
 	through, chain := h.through()
 	payload, err := wire.EncodeAck(&wire.Ack{
 		Edge: s.edge, Epoch: s.epoch, Through: through, Chain: chain,
-		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(),
+		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(), Have: h.have(wire.MaxRanges),
 	})
 	if err == nil {
 		payload, err = wire.Seal(wire.AckType, payload, in.cfg.Key)

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"kenshin/collector/store"
 	"kenshin/edge/wire"
 	"kenshin/edge/wire/wirepb"
 )
@@ -277,17 +278,37 @@ func TestAcksThatFail(t *testing.T) {
 	}
 }
 
-// Nothing is acked, and no message is done, when the book cannot be written.
+// While the book cannot be written nothing is acked, done or counted, what is
+// there can be read, and a message that is tried again is then taken once.
 func TestABookThatCannotBeWritten(t *testing.T) {
-	a, b := twoSites(4)
+	a, b := twoSites(9)
 	r := newRig(t, a, b)
-	r.store.Close()
-	m := a.all(t)
-	m.Done = func() { t.Error("done") }
-	if err := r.ingest.take([]Message{m}); err == nil || len(r.acks.sent) != 0 {
-		t.Errorf("take = %v, %d acks; want an error and none", err, len(r.acks.sent))
+	r.send(a.batch(t, 1, 4))
+	good := r.store
+	r.ingest.store = must2(store.Open(t.TempDir(), store.Options{Origin: "kenshin/other", Key: r.cfg.Key}))
+	r.ingest.store.Close() // every Append fails
+	done := 0
+	m, letter := a.batch(t, 5, 10), Message{Topic: "elsewhere", Payload: []byte("x")}
+	m.Done, letter.Done = func() { done++ }, func() { done++ }
+	for range 2 {
+		if err := r.ingest.take([]Message{letter, m}); err == nil || len(r.acks.sent) != 1 || done != 0 {
+			t.Fatalf("take = %v, %d acks, %d done; want an error, 1 and 0", err, len(r.acks.sent), done)
+		}
+	}
+	if got := r.counts(); got != "1 stored 0 repeated" {
+		t.Error(got)
+	}
+	r.ingest.store = good
+	r.send(letter, m)
+	if got := r.counts(); got != "2 stored 0 repeated 1 topic" || r.lastAck() != "site-1 10 []" || done != 2 {
+		t.Errorf("%s, ack %s, %d done", got, r.lastAck(), done)
+	}
+	if len(r.batches()) != 2 || len(r.letters()) != 1 {
+		t.Errorf("%d batches, %d letters", len(r.batches()), len(r.letters()))
 	}
 }
+
+func must2[T, U any](v T, _ U, err error) T { return must(v, err) }
 
 func TestEdges(t *testing.T) {
 	a, b := twoSites(4)
@@ -368,4 +389,57 @@ func FuzzTake(f *testing.F) {
 			t.Errorf("%q %x was acked", topic, payload)
 		}
 	})
+}
+
+// TestReplay: what was refused is taken once its edge is registered, by whoever
+// offers it again, and is there once.
+func TestReplay(t *testing.T) {
+	a, b := twoSites(9)
+	r := newRig(t, a)
+	r.send(b.batch(t, 1, 6), b.batch(t, 7, 10), Message{Topic: "kenshin/v1/site-2/up", Payload: []byte("garbage")})
+	r.cfg.Edges = append(r.cfg.Edges, Edge{b.id, b.public()})
+	r.reopen()
+	for i, want := range []Replayed{{Stored: 2, Refused: 1}, {Repeated: 2, Refused: 1}} {
+		if got, err := r.Replay(); err != nil || got != want {
+			t.Errorf("replay %d: %+v, %v; want %+v", i+1, got, err, want)
+		}
+	}
+	if len(r.batches()) != 2 || len(r.letters()) != 3 {
+		t.Errorf("%d batches and %d letters, want 2 and 3", len(r.batches()), len(r.letters()))
+	}
+}
+
+// TestOldRepeats: memory for a stream is bounded, and a repeat of what came long
+// ago is still told from a fork.
+func TestOldRepeats(t *testing.T) {
+	const n = 3 * maxMarks
+	a, b := twoSites(2 * n)
+	other := newSite("site-1", 1)
+	d := meter("m-1")
+	other.declare(d)
+	for i := range 2 * n {
+		other.read(d, int64(i+1)*60_000, 7)
+	}
+	r := newRig(t, a, b)
+	r.send(b.batch(t, 1, 2))
+	var group []Message
+	for seq := uint64(1); seq <= 2*n; seq += 2 {
+		group = append(group, a.batch(t, seq, seq+1))
+	}
+	for _, m := range group[n/2:] { // live before backlog
+		r.send(m)
+	}
+	for _, m := range group[:n/2] {
+		r.send(m)
+	}
+	if got := len(r.ingest.heads[stream{"site-1", a.epoch}].marks); got > maxMarks {
+		t.Errorf("%d marks, at most %d", got, maxMarks)
+	}
+	for seq := uint64(2); seq < 2*n-2; seq += 61 {
+		r.send(a.batch(t, seq, seq+1), other.batch(t, seq, seq+1))
+	}
+	repeats := (2*n - 2 - 2 + 60) / 61
+	if got, want := r.counts(), fmt.Sprintf("%d stored %d repeated %d fork", n+1, repeats, repeats); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 }

@@ -1,6 +1,10 @@
 package collector
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kenshin/collector/store"
+)
 
 // metrics are the conservation counters: received = stored + repeated + rejected,
 // always. A message that was received is in one of the others.
@@ -9,9 +13,18 @@ type metrics struct {
 	rejected                   *prometheus.CounterVec
 	settled, samples           prometheus.Counter
 	conflicts, late            prometheus.Counter
+	blocked                    prometheus.Gauge
+	problems, aside            prometheus.Gauge
+	all                        []prometheus.Collector
 }
 
-func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
+// scrubbed notes what the last scrub of the book found.
+func (m *metrics) scrubbed(s store.Scrubbed) {
+	m.problems.Set(float64(s.Problems))
+	m.aside.Set(float64(s.Quarantined))
+}
+
+func newMetrics(c *Collector) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "kenshin", Subsystem: "collector", Name: name, Help: help})
 	}
@@ -29,12 +42,21 @@ func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
 		conflicts: counter("sample_conflicts_total", "Samples with the time of another and another value; the first one counts."),
 		late:      counter("resettled_total", "Registers settled again because a reading came late."),
 	}
+	m.blocked = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kenshin", Subsystem: "collector", Name: "book_blocked",
+		Help: "1 while the book cannot be written: nothing is taken or acked."})
+	gaugeOf := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kenshin", Subsystem: "collector", Name: name, Help: help})
+	}
+	m.problems = gaugeOf("book_problems", "Problems the last scrub of the book found.")
+	m.aside = gaugeOf("book_quarantined_records", "Records of the book that are set aside as damaged, as of the last scrub.")
 	for _, r := range reasons {
 		m.rejected.WithLabelValues(r)
 	}
-	return m, []prometheus.Collector{m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
+	m.all = []prometheus.Collector{m.blocked, m.problems, m.aside, m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
+		gauge("records_gone", "Records that are in no book and that their edges no longer have: what a restored backup could not be given again.", func() float64 { return float64(c.ingest.gone()) }),
 		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
 		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return float64(c.store.Size() - c.settle.position()) }),
 		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),
 	}
+	return m
 }

@@ -15,9 +15,10 @@ const (
 	reasonMalformed = "malformed"
 	reasonChain     = "chain"
 	reasonFork      = "fork"
+	reasonBook      = "book" // what it would have to equal cannot be read in the book
 )
 
-var reasons = []string{reasonTopic, reasonIdentity, reasonSignature, reasonMalformed, reasonChain, reasonFork}
+var reasons = []string{reasonTopic, reasonIdentity, reasonSignature, reasonMalformed, reasonChain, reasonFork, reasonBook}
 
 var (
 	errBrokenChain = errors.New("broken chain")
@@ -32,7 +33,7 @@ type refusal struct {
 
 func (r refusal) Unwrap() error { return r.error }
 
-// reasonOf returns why a message is refused, "" when err is no fault of the message.
+// reasonOf returns why a message is refused.
 func reasonOf(err error) string {
 	var r refusal
 	switch {
@@ -47,6 +48,6 @@ func reasonOf(err error) string {
 	case errors.Is(err, wire.ErrMalformed):
 		return reasonMalformed
 	default:
-		return ""
+		return reasonBook
 	}
 }

@@ -145,7 +145,13 @@ func (s *site) fail(d *wire.Declaration, ms int64) {
 // batch returns records first to last as they are published.
 func (s *site) batch(t testing.TB, first, last uint64) Message {
 	t.Helper()
-	b := &wire.Batch{Edge: s.id, Epoch: s.epoch, First: first, Last: last, Prev: s.after[first-1], Chain: s.after[last], Records: s.recs[first-1 : last]}
+	return s.batchKept(t, first, last, 0)
+}
+
+// batchKept is batch of an edge that says what it still has.
+func (s *site) batchKept(t testing.TB, first, last, kept uint64) Message {
+	t.Helper()
+	b := &wire.Batch{Kept: kept, Edge: s.id, Epoch: s.epoch, First: first, Last: last, Prev: s.after[first-1], Chain: s.after[last], Records: s.recs[first-1 : last]}
 	payload, err := wire.EncodeBatch(b, nil)
 	if err == nil {
 		payload, err = wire.Seal(wire.BatchType, payload, s.key)
@@ -308,7 +314,7 @@ func (r *rig) batches() (out []string) {
 
 func (r *rig) letters() (out []store.DeadLetter) {
 	r.t.Helper()
-	if err := r.DeadLetters(func(l store.DeadLetter) error { out = append(out, l); return nil }); err != nil {
+	if err := store.ReadDeadLetters(r.cfg.Dir, func(l store.DeadLetter) error { out = append(out, l); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 	return out

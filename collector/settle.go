@@ -28,6 +28,7 @@ type settle struct {
 
 	mu           sync.RWMutex // guards all below
 	cursor       uint64       // records of the book that are settled
+	decided      []uint64     // records of the book that are decisions, as far as is known
 	rules        *rules
 	registers    map[string]*register // by key; only those a project asks for
 	declarations map[wire.Hash]*wire.Declaration
@@ -81,8 +82,9 @@ func (s *settle) position() uint64 {
 	return s.cursor
 }
 
-// recover takes up where the last transaction left off.
-func (s *settle) recover(ctx context.Context) error {
+// recover takes up where the last transaction left off. decisions are the records
+// of the book that are decisions, ascending.
+func (s *settle) recover(ctx context.Context, decisions []uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cursor, state, err := s.db.Cursor(ctx)
@@ -92,7 +94,7 @@ func (s *settle) recover(ctx context.Context) error {
 	if cursor > s.store.Size() {
 		return fmt.Errorf("the series store has settled %d records, the book holds %d: the book was restored from a backup; run `kenshin-collector rebuild`", cursor, s.store.Size())
 	}
-	s.cursor = cursor
+	s.cursor, s.decided = cursor, decisions
 	s.state = settleState{Done: make(map[string][]wire.Range), Again: make(map[string]lateDays), Serials: make(serials)}
 	if len(state) > 0 {
 		if err := json.Unmarshal(state, &s.state); err != nil {
@@ -112,19 +114,18 @@ func (s *settle) recover(ctx context.Context) error {
 	for _, d := range known {
 		s.declarations[d.Hash()] = d
 	}
-	// Rules in force at the cursor: decisions are few, so they are read again.
-	err = s.store.Scan(0, func(r *store.Record) error {
-		if r.Index >= cursor {
-			return errStop
+	// Rules in force at the cursor.
+	for _, index := range decisions {
+		if index >= cursor {
+			break
 		}
-		if r.Kind != store.Decision {
-			return nil
+		r, err := s.store.Read(index)
+		if err != nil {
+			return err
 		}
-		_, err := s.rules.take(r)
-		return err
-	})
-	if err != nil && !errors.Is(err, errStop) {
-		return err
+		if _, err := s.rules.take(&r); err != nil {
+			return err
+		}
 	}
 	s.rules.serials = s.state.Serials
 	for _, p := range s.rules.projects {
@@ -133,6 +134,15 @@ func (s *settle) recover(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// again goes back to the last transaction: a step that failed has changed what
+// is in memory.
+func (s *settle) again(ctx context.Context) error {
+	s.mu.Lock()
+	s.rules, s.registers, s.declarations = newRules(), make(map[string]*register), make(map[wire.Hash]*wire.Declaration)
+	s.mu.Unlock()
+	return s.recover(ctx, s.decided)
 }
 
 var errStop = errors.New("stop")
@@ -157,13 +167,25 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 	return nil
 }
 
-// run settles what is in the book and what comes, until ctx ends.
+// run settles what is in the book and what comes, until ctx ends. While the
+// series store cannot be written it tries again and again: the book goes on.
 func (s *settle) run(ctx context.Context) error {
-	for {
+	for failures := 0; ; {
 		changed := s.store.Changed()
 		if err := s.catchUp(ctx); err != nil {
-			return err
+			if failures%60 == 0 {
+				s.cfg.Log.Error("figures stand still until the series store can be written", zap.Error(err))
+			}
+			failures++
+			if err := s.again(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+			if s.cfg.Clock.Sleep(ctx, retry) != nil {
+				return nil
+			}
+			continue
 		}
+		failures = 0
 		select {
 		case <-ctx.Done():
 			return nil
@@ -260,9 +282,14 @@ func (s *settle) commit(ctx context.Context, u series.Update, records int) error
 func (s *settle) record(r *store.Record, u *series.Update) error {
 	switch r.Kind {
 	case store.Decision:
+		if n := len(s.decided); n == 0 || s.decided[n-1] < r.Index {
+			s.decided = append(s.decided, r.Index)
+		}
 		return s.decide(r)
 	case store.Import:
 		return s.imported(r, u)
+	case store.Quarantined:
+		return nil
 	}
 	b, err := decodeStored(r)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"kenshin/calc"
+	"kenshin/collector/series"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
 )
@@ -218,6 +219,29 @@ func TestSeriesThatCannotBeWritten(t *testing.T) {
 	r.reopen()
 	if got := r.measured("one"); got != "11.6" {
 		t.Errorf("measured %s kWh, want 11.6", got)
+	}
+
+	// And without a new start: what the failed step did in memory is undone.
+	good := r.settle.db
+	r.settle.db = must(series.Open(filepath.Join(t.TempDir(), "other")))
+	r.settle.db.Close()
+	d := meter("m-1")
+	for i := range 5 {
+		a.read(d, int64(i+40)*60_000, uint32(5000+i*40))
+	}
+	r.send(a.all(t))
+	if err := r.settle.catchUp(t.Context()); err == nil || r.Settled() {
+		t.Fatalf("catchUp = %v without a series store", err)
+	}
+	r.settle.db = good
+	if err := r.settle.again(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rep := must(r.Report(t.Context(), "plant", 0)); rep.Meters["one"].MeasuredKWh.String() != "11.6" {
+		t.Errorf("before it is settled: measured %v kWh, want 11.6", rep.Meters["one"].MeasuredKWh)
+	}
+	if got := r.measured("one"); got != "41.6" {
+		t.Errorf("measured %s kWh, want 41.6", got)
 	}
 }
 
@@ -640,7 +664,7 @@ func TestDump(t *testing.T) {
 	r := newRig(t, a, b)
 	r.send(a.all(t))
 	var out bytes.Buffer
-	if err := r.Dump(&out); err != nil {
+	if err := Dump(&out, r.Store()); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

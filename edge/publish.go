@@ -3,39 +3,47 @@ package edge
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/zap"
 
+	"kenshin/edge/journal"
 	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
 )
 
-// publisher delivers the outbox in order: up to window batches are on their way,
-// and what no ack has covered in time is sent again. No decision rests on what
-// the client says of a message; only a signed ack lets anything be forgotten.
+// publisher delivers the outbox. What it owes the collector is what the last ack
+// does not say the collector has; a few batches of it are on their way at once,
+// the newest readings before the backlog. What no ack has covered in time, and
+// what an ack shows to have been lost on the way, is sent again. No decision
+// rests on what the client says of a message; only a signed ack lets anything be
+// forgotten.
 type publisher struct {
 	*Agent
 	client mqtt.Client
 	events chan linkEvent
 
-	next       uint64   // first sequence number not on its way
-	sent       []uint64 // last sequence number of each batch on its way
-	generation uint64   // of the last ack
-	timeouts   int      // in a row
-	deadline   time.Time
-	oldest     time.Time // when the first reading not on its way was seen
-	wentBack   uint64    // Through of the ack whose hole was sent again last
+	known    known
+	sent     []flight // on their way, in the order they went
+	damaged  []flight // acked records that cannot be read any more
+	live     uint64   // what is older is backlog
+	timeouts int      // in a row
+	deadline time.Time
+	oldest   time.Time // when the first live reading not on its way was seen
+	paced    time.Time // before it no more backlog is sent
+	believed time.Time // before it an ack is not taken for a sign of loss again
+	apart    time.Time // since when there is no connection, zero when there is
 }
-
-const nowhere = ^uint64(0)
 
 // publish runs until ctx ends or the outbox can no longer be read.
 func (a *Agent) publish(ctx context.Context) error {
-	p := &publisher{Agent: a, events: make(chan linkEvent, 64), wentBack: nowhere}
-	p.client = a.connect(p.events)
+	p := &publisher{Agent: a, events: make(chan linkEvent, 64)}
+	p.known.through = a.cfg.Outbox.Acked()
+	p.client = a.connect(ctx, p.events)
 	defer func() { p.client.Disconnect(250); a.linked(false, "stopped") }()
 	p.rewind()
 	for {
@@ -53,33 +61,42 @@ func (a *Agent) publish(ctx context.Context) error {
 		case e := <-p.events:
 			p.event(e)
 		case <-timer.C:
-			p.timeout()
+			p.timeout(ctx)
 		}
 		timer.Stop()
 	}
 }
 
-// rewind starts again behind what is acked.
+// rewind takes everything that was on its way for lost.
 func (p *publisher) rewind() {
-	p.next, p.sent, p.oldest = p.cfg.Outbox.Acked()+1, nil, time.Time{}
+	p.sent, p.live, p.oldest = nil, p.cfg.Outbox.Last()+1, time.Time{}
 }
 
 // send puts on their way as many batches as the window takes. It returns how
 // long to wait for something to happen.
 func (p *publisher) send() (time.Duration, error) {
-	const idle = time.Hour
 	if !p.client.IsConnectionOpen() {
-		return idle, nil // OnConnect wakes us
-	}
-	for len(p.sent) < window && p.next <= p.cfg.Outbox.Last() {
-		if wait := p.linger(); wait > 0 {
-			return wait, nil
+		if p.apart.IsZero() {
+			p.apart = time.Now()
 		}
-		last, envelope, err := p.cut()
-		if acked := p.cfg.Outbox.Acked(); err != nil && p.next <= acked {
+		return max(0, time.Until(p.apart.Add(rebuildApart))), nil // OnConnect wakes us
+	}
+	p.apart = time.Time{}
+	wait := time.Hour
+	for len(p.sent) < window {
+		r, later := p.choose()
+		if r.To == 0 {
+			wait = later
+			break
+		}
+		last, envelope, err := p.cut(r)
+		if first := p.cfg.Outbox.First(); err != nil && r.From < first {
+			continue // it was dropped meanwhile
+		}
+		if acked := p.cfg.Outbox.Acked(); err != nil && r.From <= acked {
 			// It was asked for again and is damaged: what is still owed goes on.
-			p.cfg.Log.Error("acked records cannot be read again", zap.Uint64("from", p.next), zap.Error(err))
-			p.next = acked + 1
+			p.cfg.Log.Error("acked records cannot be read again", zap.Uint64("from", r.From), zap.Error(err))
+			p.damaged = append(p.damaged, flight{r.From, min(r.To, acked, behind(err))})
 			continue
 		}
 		if err != nil {
@@ -89,18 +106,62 @@ func (p *publisher) send() (time.Duration, error) {
 		if len(p.sent) == 0 {
 			p.arm()
 		}
-		p.sent = append(p.sent, last)
-		p.next, p.oldest = last+1, time.Time{}
+		p.sent = append(p.sent, flight{r.From, last})
+		if r.From >= p.live {
+			p.oldest = time.Time{}
+		} else {
+			p.paced = time.Now().Add(time.Duration(last-r.From+1) * time.Second / backlogRate)
+		}
 	}
-	if len(p.sent) == 0 {
-		return idle, nil
+	if len(p.sent) > 0 {
+		wait = min(wait, time.Until(p.deadline))
 	}
-	return max(0, time.Until(p.deadline)), nil
+	return max(0, wait), nil
 }
 
-// linger returns how long the readings that are waiting may wait for more.
-func (p *publisher) linger() time.Duration {
-	if p.cfg.Uplink.Linger <= 0 || p.cfg.Outbox.Last()-p.next+1 >= batchRecords {
+// choose returns what goes next: live readings unless they may wait for others
+// to travel with, else backlog unless it is paced. An empty range means nothing
+// for so long.
+func (p *publisher) choose() (r wire.Range, later time.Duration) {
+	later = time.Hour
+	box := p.cfg.Outbox
+	last := box.Last()
+	if r, ok := p.known.owed(max(p.live, box.First()), last, p.away()); ok {
+		if wait := p.linger(r); wait > 0 {
+			later = wait
+		} else {
+			return r, 0
+		}
+	}
+	if len(p.sent) >= window-liveRoom {
+		return wire.Range{}, later
+	}
+	if r, ok := p.known.owed(box.First(), min(last, p.live-1), p.away()); ok {
+		if wait := time.Until(p.paced); wait > 0 {
+			later = min(later, wait)
+		} else {
+			return r, 0
+		}
+	}
+	return wire.Range{}, later
+}
+
+// away returns what is not to be sent now.
+func (p *publisher) away() []flight { return append(slices.Clip(p.damaged), p.sent...) }
+
+// behind returns the last record that cannot be sent because of damage: the one
+// behind it has no hash before it.
+func behind(err error) uint64 {
+	var d *journal.Damage
+	if errors.As(err, &d) {
+		return d.To + 1
+	}
+	return math.MaxUint64
+}
+
+// linger returns how long live readings may wait for more.
+func (p *publisher) linger(r wire.Range) time.Duration {
+	if p.cfg.Uplink.Linger <= 0 || r.To-r.From+1 >= batchRecords {
 		return 0
 	}
 	if p.oldest.IsZero() {
@@ -116,9 +177,9 @@ func (p *publisher) arm() {
 	p.deadline = time.Now().Add(wait + rand.N(wait/4+1))
 }
 
-// cut takes the next batch from the outbox and signs it.
-func (p *publisher) cut() (last uint64, envelope []byte, err error) {
-	recs, prev, chain, err := p.cfg.Outbox.Read(p.next, batchRecords, batchBytes)
+// cut takes a batch from the beginning of a range and signs it.
+func (p *publisher) cut(r wire.Range) (last uint64, envelope []byte, err error) {
+	recs, prev, chain, err := p.cfg.Outbox.Read(r.From, int(min(batchRecords, r.To-r.From+1)), batchBytes)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -127,7 +188,7 @@ func (p *publisher) cut() (last uint64, envelope []byte, err error) {
 	known := p.declarations
 	payload, err := wire.EncodeBatch(&wire.Batch{
 		Edge: p.cfg.Edge, Epoch: p.cfg.Outbox.Epoch(), Boot: p.cfg.Boot,
-		First: p.next, Last: last, Prev: prev, Chain: chain, Records: recs,
+		Kept: min(p.cfg.Outbox.First(), r.From), First: r.From, Last: last, Prev: prev, Chain: chain, Records: recs,
 	}, known)
 	p.mu.Unlock()
 	if err != nil {
@@ -160,57 +221,95 @@ func (p *publisher) acked(envelope []byte) error {
 	if ack.Edge != p.cfg.Edge {
 		return errors.New("it is for edge " + ack.Edge)
 	}
-	if ack.Epoch != p.cfg.Outbox.Epoch() || ack.Generation < p.generation {
-		return nil // of an earlier life, ours or the collector's: retained messages are like that
+	k := &p.known
+	switch {
+	case ack.Epoch != p.cfg.Outbox.Epoch():
+		return nil // of an earlier life of ours: retained messages are like that
+	case ack.Generation < k.generation && p.timeouts < rebuildAfter:
+		// Of an earlier life of the collector. When nothing else is heard it is
+		// one that was put back by copying files.
+		return nil
+	case ack.Generation == k.generation && ack.Through < k.through:
+		return nil // overtaken
 	}
-	restarted := p.generation != 0 && ack.Generation > p.generation
-	p.generation = ack.Generation
-	before := p.cfg.Outbox.Acked()
+	box := p.cfg.Outbox
+	before := box.Acked()
 	if ack.Through > 0 {
-		err := p.cfg.Outbox.Ack(ack.Through, ack.Chain)
+		err := box.Ack(ack.Through, ack.Chain)
 		if err != nil && !errors.Is(err, outbox.ErrOldAck) {
 			return err
 		}
 	}
-	p.progress(ack, before, restarted)
+	if ack.Generation != k.generation && ack.Through < before { // it was restored from a backup
+		from, err := box.Back(ack.Through)
+		if err != nil {
+			return err
+		}
+		p.cfg.Log.Warn("the collector has less than it had; sending again what is still here", zap.Uint64("from", from), zap.Uint64("acked", before))
+	}
+	*k = known{ack.Generation, ack.Through, ack.Have}
+	p.progress(ack.Through > before)
 	return nil
 }
 
-// progress moves the window along an ack that holds.
-func (p *publisher) progress(ack *wire.Ack, before uint64, restarted bool) {
-	if ack.Through > before {
+// progress moves the window along what is known now.
+func (p *publisher) progress(acked bool) {
+	if acked {
 		p.acknowledged()
+	}
+	newest := -1 // flight that has arrived
+	for i, f := range p.sent {
+		if p.known.covers(f) {
+			newest = i
+		}
+	}
+	if newest >= 0 || acked {
 		p.timeouts = 0
 		p.arm()
 	}
-	for len(p.sent) > 0 && p.sent[0] <= ack.Through {
-		p.sent = p.sent[1:]
-	}
-	p.next = max(p.next, ack.Through+1)
-	switch {
-	case ack.Through < before && restarted:
-		// The collector has less than it once had: it was restored from a backup.
-		from := max(ack.Through+1, p.cfg.Outbox.First())
-		p.cfg.Log.Warn("the collector went back; sending again", zap.Uint64("from", from), zap.Uint64("acked", before))
-		p.next, p.sent = from, nil
-	case len(ack.Want) > 0 && ack.Through != p.wentBack:
-		p.wentBack = ack.Through
-		p.next, p.sent = max(ack.Through+1, p.cfg.Outbox.First()), nil
+	// Messages keep their order on a connection: what went before one that has
+	// arrived is lost. Should it be refused instead, it must not go round and round.
+	lost := time.Now().After(p.believed)
+	again := false
+	i := 0
+	p.sent = slices.DeleteFunc(p.sent, func(f flight) bool {
+		i++
+		if p.known.covers(f) {
+			return true
+		}
+		if i-1 < newest && lost {
+			again = true
+			return true
+		}
+		return false
+	})
+	if again {
+		p.believed = time.Now().Add(p.cfg.Uplink.AckTimeout)
 	}
 }
 
 // timeout sends again what should have been acked by now.
-func (p *publisher) timeout() {
-	if len(p.sent) == 0 || time.Now().Before(p.deadline) {
+func (p *publisher) timeout(ctx context.Context) {
+	now := time.Now()
+	if !p.apart.IsZero() && now.Sub(p.apart) >= rebuildApart {
+		p.apart = now
+		p.rebuild(ctx)
+		return
+	}
+	if len(p.sent) == 0 || now.Before(p.deadline) {
 		return
 	}
 	p.timeouts = min(p.timeouts+1, 6)
-	p.cfg.Log.Warn("no ack in time; sending again", zap.Uint64("from", p.cfg.Outbox.Acked()+1), zap.Int("timeouts", p.timeouts))
+	p.cfg.Log.Warn("no ack in time; sending again", zap.Uint64("from", p.sent[0].first), zap.Int("timeouts", p.timeouts))
 	if p.timeouts >= rebuildAfter {
-		p.client.Disconnect(0)
-		p.client = p.connect(p.events)
+		p.rebuild(ctx)
 	}
-	p.wentBack = nowhere
 	p.rewind()
 	p.arm()
+}
+
+// rebuild makes a new client: the old one may only think that it works.
+func (p *publisher) rebuild(ctx context.Context) {
+	p.client.Disconnect(0)
+	p.client = p.connect(ctx, p.events)
 }

@@ -1,8 +1,13 @@
 package edge
 
 import (
+	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -20,6 +25,9 @@ type Uplink struct {
 	CollectorKey ed25519.PublicKey // acks signed by any other key are ignored
 	AckTimeout   time.Duration     // without progress for so long, what is not acked is sent again
 	Linger       time.Duration     // how long a reading may wait for others to travel with; 0 sends at once
+
+	// Dial opens a connection in place of the network; nil in all but rigs.
+	Dial func() (net.Conn, error)
 }
 
 const (
@@ -27,15 +35,20 @@ const (
 	batchRecords = 500       // of one batch at most
 	batchBytes   = 160 << 10 // of records in one batch before compression
 	maxAckWait   = time.Minute
-	rebuildAfter = 3 // ack timeouts in a row before the client itself is suspected
+	rebuildAfter = 3                // ack timeouts in a row before the client itself is suspected
+	rebuildApart = 10 * time.Minute // without a connection likewise; longer than the client ever waits
+	liveRoom     = 2                // places in the window that backlog leaves to live readings
+	backlogRate  = 25_000           // records of backlog a second
+	jitter       = 5 * time.Second  // most that one of a fleet waits before it comes back
 )
 
 // connect makes a client and lets it connect. The session is clean: what has to
 // be delivered is in the outbox, and a client that keeps messages of its own has
 // been seen to call them delivered when they were not (eclipse/paho.mqtt.golang#563).
-func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
+func (a *Agent) connect(ctx context.Context, events chan<- linkEvent) mqtt.Client {
 	u := a.cfg.Uplink // handlers may still run when another is in force
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
+	first := true
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
 		SetUsername(u.User).SetPassword(u.Password).
 		SetCleanSession(true).SetOrderMatters(false).
@@ -52,6 +65,13 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(failed.Reason))
 			}
 		}).
+		SetConnectionAttemptHandler(func(_ *url.URL, t *tls.Config) *tls.Config {
+			if !first { // a fleet that lost its broker must not come back in step
+				_ = RealClock().Sleep(ctx, rand.N(jitter)) // at the end of ctx nobody waits
+			}
+			first = false
+			return t
+		}).
 		SetOnConnectHandler(func(c mqtt.Client) {
 			c.Subscribe(wire.AckTopic(u.Root, a.cfg.Edge), 1, func(_ mqtt.Client, m mqtt.Message) { offer(events, linkEvent{ack: m.Payload()}) })
 			c.Publish(state, 1, true, fmt.Sprintf(`{"state":"online","epoch":"%v","version":%q}`, a.cfg.Outbox.Epoch(), a.cfg.Version))
@@ -59,6 +79,9 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 			a.cfg.Log.Info("broker connected", zap.String("broker", u.Broker))
 			offer(events, linkEvent{connected: true})
 		})
+	if u.Dial != nil {
+		o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return u.Dial() })
+	}
 	c := mqtt.NewClient(o)
 	c.Connect()
 	return c

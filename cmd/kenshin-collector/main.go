@@ -47,9 +47,17 @@ type cli struct {
 	Rule    ruleFlags   `cmd:"" help:"Put a person's ruling on a counter into the book. The collector must be stopped."`
 	Split   splitFlags  `cmd:"" help:"Put the division of a vintage between the accounts into the book. The collector must be stopped."`
 	Rebuild struct{}    `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
-	Dead    struct{}    `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines. The collector must be stopped."`
-	Dump    struct{}    `cmd:"" help:"Print the records of the book as JSON lines. The collector must be stopped."`
-	Version struct{}    `cmd:"" help:"Print the version."`
+	Replay  struct{}    `cmd:"" help:"Offer the messages that were refused once more, such as those of an edge that is registered now. The collector must be stopped."`
+
+	Dead    deadCmd    `cmd:"" help:"List the messages that were refused, with the reasons, as JSON lines."`
+	Dump    dumpCmd    `cmd:"" help:"Print the records of the book as JSON lines."`
+	Stat    statCmd    `cmd:"" help:"Say what the book holds."`
+	Verify  verifyCmd  `cmd:"" help:"Read all of the book and compare it with its checksums, its tree and its checkpoints. Exit 1 names the records that are not as they were written."`
+	Backup  backupCmd  `cmd:"" help:"Bring a backup up to date, then read all of it. The collector's private key is not in it: keep that apart."`
+	Restore restoreCmd `cmd:"" help:"Make the book of a backup that of the configuration. The edges then send what is missing."`
+	Repair  repairCmd  `cmd:"" help:"Give a damaged book its records back from a backup, or set them aside. The collector must be stopped."`
+
+	Version struct{} `cmd:"" help:"Print the version."`
 }
 
 const description = "Keeps what edges deliver and turns it into emission reductions. Start with `kenshin-collector check-config`."
@@ -66,6 +74,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if rest, ok := strings.CutPrefix(command, "methodology "); ok {
 		return c.methodology(ctx, rest, stdout, stderr)
+	}
+	if b, ok := c.book(command); ok {
+		return b.run(ctx, c.Config, stdout)
 	}
 	cfg, err := load(c.Config)
 	if err != nil {
@@ -105,10 +116,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Split.run(ctx, col, stdout) })
 	case "rebuild":
 		return cfg.rebuild(ctx, stdout, stderr)
-	case "dead":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return dead(col, stdout) })
-	case "dump":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return col.Dump(stdout) })
+	case "replay":
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error {
+			r, err := col.Replay()
+			if err == nil {
+				_, err = fmt.Fprintf(stdout, "%d taken into the book, %d were there already, %d still refused, %d not kept whole\n", r.Stored, r.Repeated, r.Refused, r.Cut)
+			}
+			return err
+		})
 	}
 	return cfg.serve(ctx, stderr)
 }
@@ -182,23 +197,26 @@ func totals(ctx context.Context, col *collector.Collector, w io.Writer, project 
 	return nil
 }
 
-func dead(col *collector.Collector, w io.Writer) error {
-	e := json.NewEncoder(w)
-	return col.DeadLetters(func(l collector.DeadLetter) error { return e.Encode(l) })
-}
-
 // rebuild makes the series store anew from the book.
 func (c *config) rebuild(ctx context.Context, stdout, stderr io.Writer) error {
-	// Removed, not emptied: then a file that is damaged goes too.
-	for _, name := range collector.SeriesFiles(c.Data) {
-		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return configs.Setup(c.dirError(err))
-		}
+	if err := dropSeries(c.Data); err != nil {
+		return configs.Setup(c.dirError(err))
 	}
 	return c.with(ctx, stderr, func(col *collector.Collector) error {
 		_, err := fmt.Fprintf(stdout, "%d records of %s settled again\n", col.Store().Size(), filepath.Join(c.Data, "book"))
 		return err
 	})
+}
+
+// dropSeries removes the series store, which the book makes again. Removed, not
+// emptied: then a file that is damaged goes too.
+func dropSeries(data string) error {
+	for _, name := range collector.SeriesFiles(data) {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // equal compares secrets without telling by its time where they differ.

@@ -6,14 +6,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"kenshin/configs"
-	"kenshin/edge/journal"
-	"kenshin/edge/outbox"
 )
 
 // version is set when a release is built; otherwise the build information speaks.
@@ -31,10 +28,11 @@ type cli struct {
 	Probe       probeCmd  `cmd:"" help:"Find the devices behind an endpoint and what they are; needs no configuration."`
 	Status      statusCmd `cmd:"" help:"Ask the running agent how it does; needs http.listen in its configuration."`
 	Identity    struct{}  `cmd:"" help:"Print this box's id and public key for the collector's configuration; the key is made when there is none."`
-	Dump        struct {
-		Dir string `arg:"" help:"Folder of an outbox." type:"existingdir"`
-	} `cmd:"" help:"Print the records of an outbox that no agent has open."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Dump        dumpCmd   `cmd:"" help:"Print the records of an outbox as JSON lines."`
+	Stat        statCmd   `cmd:"" help:"Say what an outbox holds."`
+	Verify      verifyCmd `cmd:"" help:"Read all of an outbox and compare it with its checksums and its chain. Exit 1 names what is not as it was written."`
+	Repair      repairCmd `cmd:"" help:"Do to an outbox what starting the agent does, and say what that was. The agent must be stopped."`
+	Version     struct{}  `cmd:"" help:"Print the version."`
 }
 
 const description = `Polls inverters and meters over Modbus and delivers signed readings over MQTT.
@@ -63,10 +61,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "version":
 		_, err := fmt.Fprintln(stdout, "kenshin-edge", configs.Version(version))
 		return err
-	case "dump":
-		return dump(stdout, c.Dump.Dir)
 	case "probe":
 		return c.Probe.run(ctx, stdout, stderr)
+	}
+	if b, ok := c.outbox(command); ok {
+		return b.run(c.Config, stdout)
 	}
 	cfg, err := load(c.Config)
 	if err != nil {
@@ -90,14 +89,4 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	return serve(ctx, cfg, stderr)
-}
-
-func dump(w io.Writer, dir string) error {
-	if err := outbox.Dump(w, dir); err != nil {
-		if errors.Is(err, journal.ErrLocked) {
-			return configs.Setup(fmt.Errorf("%w; stop the agent first, or dump a copy of the folder", err))
-		}
-		return err
-	}
-	return nil
 }

@@ -78,6 +78,12 @@ func Listen(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for MQTT on %s: %w; stop what uses the address or choose another", cfg.Listen, err)
 	}
+	return On(l, cfg)
+}
+
+// On returns a broker for the connections of l, which it closes; cfg.Listen is
+// not looked at.
+func On(l net.Listener, cfg Config) (*Broker, error) {
 	capabilities := mqtt.NewDefaultServerCapabilities()
 	capabilities.MaximumPacketSize = maxPacket
 	capabilities.MaximumClientWritesPending = writesPending

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"kenshin/edge/journal"
 )
 
 // Checkpoint signs what the book holds now, keeps the note and returns it: three
@@ -22,6 +24,12 @@ import (
 func (s *Store) Checkpoint() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.readOnly {
+		return "", fmt.Errorf("checkpoint: %w", journal.ErrReadOnly)
+	}
+	if err := s.catchUp(); err != nil {
+		return "", fmt.Errorf("checkpoint: %w", err)
+	}
 	// One that cannot be read is followed by one that can.
 	if text, size, _, err := s.lastNote(); err == nil && text != "" && size == s.tree.size {
 		return text, nil
@@ -47,7 +55,7 @@ func (s *Store) Checkpoint() (string, error) {
 // VerifierKey returns the public key of the checkpoints in the form that
 // golang.org/x/mod/sumdb/note and C2SP tools read.
 func (s *Store) VerifierKey() (string, error) {
-	return note.NewEd25519VerifierKey(s.signer.name, s.signer.key.Public().(ed25519.PublicKey))
+	return note.NewEd25519VerifierKey(s.signer.name, s.signer.public)
 }
 
 // LastCheckpoint returns the newest signed note, "" when there is none yet or
@@ -75,7 +83,7 @@ func (s *Store) lastNote() (text string, size int64, root tlog.Hash, err error) 
 	if err != nil {
 		return fail(err)
 	}
-	n, err := note.Open(msg, note.VerifierList(s.signer))
+	n, err := s.signer.open(msg)
 	if err != nil {
 		return fail(fmt.Errorf("%w: it is not signed by this collector's key; restore the key, or, if the key was replaced, move that folder away and keep it", err))
 	}
@@ -124,18 +132,35 @@ func parseCheckpoint(text string) (size int64, root tlog.Hash, err error) {
 
 // signer signs notes with a key that is kept elsewhere in another form.
 type signer struct {
-	name string
-	hash uint32
-	key  ed25519.PrivateKey
+	name   string
+	hash   uint32
+	key    ed25519.PrivateKey // nil: nothing can be signed
+	public ed25519.PublicKey  // nil: nothing can be checked
 }
 
-// newSigner follows golang.org/x/mod/sumdb/note: the key hash is the first four
-// bytes of SHA-256(name + "\n" + algorithm byte 1 + public key).
 func newSigner(name string, key ed25519.PrivateKey) signer {
+	s := newVerifier(name, key.Public().(ed25519.PublicKey))
+	s.key = key
+	return s
+}
+
+// newVerifier follows golang.org/x/mod/sumdb/note: the key hash is the first four
+// bytes of SHA-256(name + "\n" + algorithm byte 1 + public key).
+func newVerifier(name string, key ed25519.PublicKey) signer {
 	h := sha256.New()
 	h.Write([]byte(name + "\n\x01"))
-	h.Write(key.Public().(ed25519.PublicKey))
-	return signer{name: name, hash: binary.BigEndian.Uint32(h.Sum(nil)), key: key}
+	h.Write(key)
+	return signer{name: name, hash: binary.BigEndian.Uint32(h.Sum(nil)), public: key}
+}
+
+// open checks the signature of a note, if there is a key to check it by.
+func (s signer) open(msg []byte) (*note.Note, error) {
+	n, err := note.Open(msg, note.VerifierList(s))
+	var unverified *note.UnverifiedNoteError
+	if s.public == nil && errors.As(err, &unverified) {
+		return unverified.Note, nil
+	}
+	return n, err
 }
 
 // Name, KeyHash, Sign and Verify implement note.Signer and note.Verifier.
@@ -143,5 +168,5 @@ func (s signer) Name() string                    { return s.name }
 func (s signer) KeyHash() uint32                 { return s.hash }
 func (s signer) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(s.key, msg), nil }
 func (s signer) Verify(msg, sig []byte) bool {
-	return ed25519.Verify(s.key.Public().(ed25519.PublicKey), msg, sig)
+	return ed25519.Verify(s.public, msg, sig)
 }

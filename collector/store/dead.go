@@ -3,7 +3,11 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"os"
 	"path/filepath"
 
 	"kenshin/edge/journal"
@@ -37,25 +41,37 @@ const (
 
 // OpenDeadLetters opens the dead letters in dir, which no other process may have open.
 func OpenDeadLetters(dir string) (*DeadLetters, error) {
-	log, _, err := journal.Open(filepath.Join(dir, "dead"), journal.Options{})
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open dead letters: %w", err)
 	}
 	return &DeadLetters{log: log, most: deadBytes, recent: make(map[[sha256.Size]byte]bool)}, nil
 }
 
+// ReadDeadLetters calls fn for each letter in dir, oldest first, beside the
+// collector that may be adding to them.
+func ReadDeadLetters(dir string, fn func(DeadLetter) error) error {
+	log, _, err := journal.Open(filepath.Join(dir, deadDir), journal.Options{VerifyFrom: math.MaxUint64, ReadOnly: true})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no collector has run yet
+	}
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	d := DeadLetters{log: log}
+	return errors.Join(d.Scan(fn), d.Close())
+}
+
 // Add keeps letters; they are durable when it returns.
 func (d *DeadLetters) Add(letters []DeadLetter) error {
 	var entries [][]byte
+	adding := make(map[[sha256.Size]byte]bool)
 	for _, l := range letters {
 		sum := sha256.Sum256(l.Bytes)
-		if d.recent[sum] {
+		if d.recent[sum] || adding[sum] {
 			continue
 		}
-		if len(d.recent) >= deadRecent {
-			clear(d.recent)
-		}
-		d.recent[sum] = true
+		adding[sum] = true
 		l.Size, l.Bytes = len(l.Bytes), l.Bytes[:min(len(l.Bytes), deadLetter)]
 		b, err := json.Marshal(l)
 		if err != nil {
@@ -69,6 +85,10 @@ func (d *DeadLetters) Add(letters []DeadLetter) error {
 	if _, err := d.log.Append(entries...); err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
+	if len(d.recent)+len(adding) > deadRecent {
+		clear(d.recent)
+	}
+	maps.Copy(d.recent, adding) // only now: what is not kept must be kept when it comes again
 	return d.trim()
 }
 

@@ -105,3 +105,20 @@ func TestGoldenDeadLetter(t *testing.T) {
 		t.Errorf("the golden letter reads %+v, %v", got, err)
 	}
 }
+
+// TestDeadLetterAgain: a letter that could not be kept is kept when it comes again.
+func TestDeadLetterAgain(t *testing.T) {
+	dir := t.TempDir()
+	d := openDead(t, dir)
+	l := DeadLetter{Reason: "malformed", Bytes: []byte("x")}
+	good := d.log
+	d.log = openDead(t, t.TempDir()).log
+	d.log.Close()
+	if err := d.Add([]DeadLetter{l}); err == nil {
+		t.Fatal("kept in a journal that is closed")
+	}
+	d.log = good
+	if err := d.Add([]DeadLetter{l}); err != nil || len(letters(t, d)) != 1 {
+		t.Errorf("%v, %d letters; want 1", err, len(letters(t, d)))
+	}
+}

@@ -16,6 +16,10 @@ const (
 	Batch    Kind = 1 // an edge's signed envelope, as received
 	Decision Kind = 2 // what a person or a configuration put in force
 	Import   Kind = 3 // readings from before the agent, as an operator brought them in
+
+	// Quarantined stands in place of a record that is damaged and was set aside;
+	// it is never on disk. Whoever reads the book goes on behind it.
+	Quarantined Kind = 255
 )
 
 const (
@@ -38,6 +42,9 @@ type Record struct {
 
 // errRecord is wrapped when stored bytes are not a record.
 var errRecord = errors.New("not a record of the book")
+
+// errPayload is wrapped when a payload is not the one its leaf names.
+var errPayload = errors.New("the payload is not the one that was recorded")
 
 // leaf returns the bytes whose hash is the record's leaf: everything but the
 // payload, which it names by SHA-256. So the tree can be shown to anybody while
@@ -118,7 +125,7 @@ func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
 		return Record{}, nil, fmt.Errorf("record %d: %w: leaf of %d bytes", index, errRecord, len(leaf))
 	}
 	if verify && sha256.Sum256(payload) != [sha256.Size]byte(b) {
-		return Record{}, nil, fmt.Errorf("record %d: payload is not the one that was recorded", index)
+		return Record{}, nil, fmt.Errorf("record %d of %s, sequence numbers %d to %d: %w", index, r.Subject, r.First, r.Last, errPayload)
 	}
 	return r, leaf, nil
 }

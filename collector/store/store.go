@@ -29,10 +29,15 @@ type Report struct {
 	Records     journal.Report
 	Checkpoints journal.Report
 	Hashes      bool // the hashes of the tree were not those of the records and were made again
+	// Altered says why the records are not the ones that were signed, "" when they
+	// are. A book that is opened to be written is then refused.
+	Altered string
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes }
+func (r Report) Clean() bool {
+	return r.Records.Clean() && r.Checkpoints.Clean() && !r.Hashes && r.Altered == ""
+}
 
 // String says for people what was found and done.
 func (r Report) String() string {
@@ -45,6 +50,9 @@ func (r Report) String() string {
 	if r.Hashes {
 		parts = append(parts, "the hashes of the tree were damaged and have been made again from the records")
 	}
+	if r.Altered != "" {
+		parts = append(parts, r.Altered)
+	}
 	if len(parts) == 0 {
 		return "everything is as it should be"
 	}
@@ -53,10 +61,18 @@ func (r Report) String() string {
 
 // Names of what is in the folder of a book.
 const (
+	// BookDir is the folder of the book in the folder of a collector.
+	BookDir = "book"
+
+	deadDir        = "dead"
 	recordsDir     = "records"
 	notesDir       = "checkpoints"
 	hashesFile     = "hashes"
+	quarantineFile = "quarantine"
 	generationFile = "generation"
+
+	recordSegment = 64 << 20 // bytes
+	noteSegment   = 1 << 20
 )
 
 // Options names what a store needs.
@@ -67,11 +83,15 @@ type Options struct {
 
 // Store is an open book. Its methods may be called from several goroutines.
 type Store struct {
-	dir        string
-	log        *journal.Log
-	notes      *journal.Log // checkpoints, one a record
-	signer     signer
-	generation uint64
+	dir         string
+	fs          journal.FS
+	segment     int64 // bytes of a segment of records
+	readOnly    bool
+	log         *journal.Log
+	notes       *journal.Log // checkpoints, one a record
+	signer      signer
+	generation  uint64
+	quarantined quarantine
 
 	mu      sync.Mutex // guards tree and changed
 	tree    *tree
@@ -81,31 +101,60 @@ type Store struct {
 // Open opens the book in dir, or starts one in an empty folder. Only one
 // process can have it open. The report says what had to be repaired; a repair
 // never removes a record whose Append had returned.
+//
+// What the last checkpoint covers is not read: Scrub finds damage there, and so
+// does whoever reads it.
 func Open(dir string, o Options) (*Store, Report, error) {
-	var report Report
-	fail := func(err error) (*Store, Report, error) {
-		return nil, report, fmt.Errorf("open store %s: %w", dir, err)
-	}
 	if o.Origin == "" || len(o.Key) != ed25519.PrivateKeySize {
-		return fail(errors.New("a book needs an origin and a key"))
+		return nil, Report{}, fmt.Errorf("open store %s: a book needs an origin and a key", dir)
 	}
-	s := &Store{dir: dir, signer: newSigner(o.Origin, o.Key), changed: make(chan struct{})}
+	return openBook(dir, newSigner(o.Origin, o.Key), journal.OS(), recordSegment, false)
+}
+
+// Reader names what reading a book needs.
+type Reader struct {
+	Origin string
+	Key    ed25519.PublicKey // nil: signatures of checkpoints are not checked
+
+	fs journal.FS // nil: the machine's own
+}
+
+// OpenReader opens the book in dir to be read: nothing is changed, and a
+// collector may be writing it. What it is just appending may be seen, or not.
+func OpenReader(dir string, r Reader) (*Store, Report, error) {
+	if r.fs == nil {
+		r.fs = journal.OS()
+	}
+	return openBook(dir, newVerifier(r.Origin, r.Key), r.fs, recordSegment, true)
+}
+
+func openBook(dir string, key signer, fsys journal.FS, segment int64, readOnly bool) (*Store, Report, error) {
+	s := &Store{dir: dir, fs: fsys, segment: segment, readOnly: readOnly, signer: key, changed: make(chan struct{})}
+	var report Report
 	if err := s.open(&report); err != nil {
-		return fail(errors.Join(err, s.Close()))
+		return nil, report, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.Close()))
 	}
 	return s, report, nil
 }
 
 func (s *Store) open(report *Report) error {
 	var err error
-	if s.log, report.Records, err = journal.Open(filepath.Join(s.dir, recordsDir), journal.Options{SegmentBytes: 64 << 20}); err != nil {
-		return err
-	}
-	if s.notes, report.Checkpoints, err = journal.Open(filepath.Join(s.dir, notesDir), journal.Options{SegmentBytes: 1 << 20}); err != nil {
+	notes := journal.Options{SegmentBytes: min(s.segment, noteSegment), ReadOnly: s.readOnly, FS: s.fs}
+	if s.notes, report.Checkpoints, err = journal.Open(filepath.Join(s.dir, notesDir), notes); err != nil {
 		return err
 	}
 	text, size, root, err := s.lastNote()
+	if err != nil && s.readOnly {
+		text, size, err = "", 0, nil // Scrub says so; whoever reads wants the rest
+	}
 	if err != nil {
+		return err
+	}
+	records := journal.Options{SegmentBytes: s.segment, VerifyFrom: uint64(size) + 1, Durable: uint64(size), ReadOnly: s.readOnly, FS: s.fs}
+	if s.log, report.Records, err = journal.Open(filepath.Join(s.dir, recordsDir), records); err != nil {
+		return err
+	}
+	if s.quarantined, err = loadQuarantine(s.fs, filepath.Join(s.dir, quarantineFile)); err != nil {
 		return err
 	}
 	err = s.plant(size)
@@ -118,10 +167,13 @@ func (s *Store) open(report *Report) error {
 		}
 		report.Hashes = err == nil
 	}
-	if err != nil {
+	if err != nil && s.tree != nil && s.readOnly { // Scrub tells which record it is
+		report.Altered, err = err.Error(), nil
+	}
+	if err != nil || s.readOnly {
 		return err
 	}
-	s.generation, err = nextGeneration(filepath.Join(s.dir, generationFile))
+	s.generation, err = nextGeneration(s.fs, filepath.Join(s.dir, generationFile))
 	return err
 }
 
@@ -129,22 +181,92 @@ func (s *Store) open(report *Report) error {
 // those of the others.
 func (s *Store) plant(size int64) error {
 	var err error
-	if s.tree, err = openTree(filepath.Join(s.dir, hashesFile), min(size, int64(s.log.Next()-1))); err != nil {
+	if s.tree, err = openTree(s.fs, filepath.Join(s.dir, hashesFile), min(size, int64(s.log.Next()-1)), s.readOnly); err != nil {
 		return err
 	}
-	if err := s.log.Scan(uint64(s.tree.size)+1, s.grow); err != nil {
-		return fmt.Errorf("hash the records: %w", err)
+	for {
+		err := s.grow(s.log.Next())
+		var d *journal.Damage
+		if s.readOnly && errors.As(err, &d) { // who reads wants the rest
+			for uint64(s.tree.size) < d.To {
+				if add := s.tree.add(unknownLeaf); add != nil {
+					return add
+				}
+			}
+			continue
+		}
+		if errors.As(err, &d) {
+			return fmt.Errorf("hash the records: %w; run `kenshin-collector repair`", err)
+		}
+		if err != nil {
+			return fmt.Errorf("hash the records: %w", err)
+		}
+		return nil
 	}
-	return nil
 }
 
-// grow adds the record of a journal entry to the tree.
-func (s *Store) grow(seq uint64, entry []byte) error {
-	_, leaf, err := decode(seq-1, entry, false)
-	if err != nil {
-		return err
+// unknownLeaf stands for a record that is damaged and whose hash is not known.
+var unknownLeaf = tlog.RecordHash(nil)
+
+// catchUp makes the tree that of all records; s.mu is held. An Append whose
+// record could not be hashed, or a sync that failed, left it behind.
+func (s *Store) catchUp() error {
+	if s.tree.broken { // the file behind what was synced is not believed
+		if err := errors.Join(s.tree.close(), s.plant(s.tree.synced)); err != nil {
+			return err
+		}
 	}
-	return s.tree.add(leaf)
+	return s.grow(s.log.Next())
+}
+
+// grow adds the records before journal entry end that are not in the tree yet.
+func (s *Store) grow(end uint64) error {
+	return s.entries(uint64(s.tree.size)+1, func(seq uint64, entry []byte) error {
+		if seq >= end {
+			return errStop
+		}
+		if entry == nil {
+			return s.tree.add(s.quarantined[seq-1].leaf)
+		}
+		_, leaf, err := decode(seq-1, entry, false)
+		if err != nil {
+			return err
+		}
+		return s.tree.add(tlog.RecordHash(leaf))
+	})
+}
+
+// errStop ends a walk.
+var errStop = errors.New("stop")
+
+// entries calls fn for the journal entries from seq from on; for one that is
+// quarantined entry is nil.
+func (s *Store) entries(from uint64, fn func(seq uint64, entry []byte) error) error {
+	for {
+		var failed error
+		err := s.log.Scan(from, func(seq uint64, entry []byte) error {
+			if _, ok := s.quarantined[seq-1]; ok {
+				entry = nil
+			}
+			failed = fn(seq, entry)
+			from = seq + 1
+			return failed
+		})
+		var d *journal.Damage
+		switch {
+		case failed == errStop:
+			return nil
+		case failed != nil || !errors.As(err, &d) || !s.quarantined.holds(from-1, d.To-1):
+			return err
+		}
+		for ; from <= d.To; from++ {
+			if err := fn(from, nil); err == errStop {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // Generation is a number that rises at every opening: an ack of a lower
@@ -153,6 +275,9 @@ func (s *Store) Generation() uint64 { return s.generation }
 
 // Size returns how many records are durable.
 func (s *Store) Size() uint64 { return s.log.Next() - 1 }
+
+// Files returns how many files hold the records, and their bytes.
+func (s *Store) Files() (files int, bytes int64) { return len(s.log.Segments()), s.log.Size() }
 
 // Changed returns a channel that is closed when the book grows next. Take it
 // before looking.
@@ -164,15 +289,18 @@ func (s *Store) Changed() <-chan struct{} {
 
 // Append writes recs, in order, and returns the index of the first. They are
 // durable when it returns without an error; then Index of each is set. After an
-// error they may be in the book or not, whole in either case; the caller must
-// not acknowledge them.
+// error none is in the book; only a crash before the next Append may bring them
+// back, whole.
 func (s *Store) Append(recs ...*Record) (first uint64, err error) {
-	entries, leaves := make([][]byte, len(recs)), make([][]byte, len(recs))
+	if s.readOnly {
+		return 0, fmt.Errorf("append to store %s: %w", s.dir, journal.ErrReadOnly)
+	}
+	entries := make([][]byte, len(recs))
 	for i, r := range recs {
 		if err := r.check(); err != nil {
 			return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
 		}
-		entries[i], leaves[i] = r.encode()
+		entries[i], _ = r.encode()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,38 +310,20 @@ func (s *Store) Append(recs ...*Record) (first uint64, err error) {
 	}
 	for i, r := range recs {
 		r.Index = seq - 1 + uint64(i)
-	}
-	if err := s.catchUp(seq, leaves); err != nil {
-		return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
+		if s.tree.size == int64(r.Index) {
+			_ = s.tree.add(tlog.RecordHash(r.leaf(nil))) // the record counts; whoever needs the tree makes up for it
+		}
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 	return seq - 1, nil
 }
 
-// catchUp adds leaves to the tree. Should an Append before have failed half way
-// and left records in the journal, they are read back first: the tree follows
-// the journal, whatever was said about it.
-func (s *Store) catchUp(seq uint64, leaves [][]byte) error {
-	for uint64(s.tree.size)+1 < seq {
-		entry, err := s.log.Read(uint64(s.tree.size) + 1)
-		if err != nil {
-			return err
-		}
-		if err := s.grow(uint64(s.tree.size)+1, entry); err != nil {
-			return err
-		}
-	}
-	for _, leaf := range leaves {
-		if err := s.tree.add(leaf); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Read returns record index, its payload checked against the leaf.
 func (s *Store) Read(index uint64) (Record, error) {
+	if q, ok := s.quarantined[index]; ok {
+		return Record{}, fmt.Errorf("read record %d of store %s: %w since it was found damaged: %s", index, s.dir, ErrQuarantined, q.cause)
+	}
 	entry, err := s.log.Read(index + 1)
 	if err != nil {
 		return Record{}, fmt.Errorf("read record %d of store %s: %w", index, s.dir, err)
@@ -223,10 +333,20 @@ func (s *Store) Read(index uint64) (Record, error) {
 }
 
 // Scan calls fn for each record from index on, in order, up to what is durable
-// when it is called. The payload is valid during fn only.
-func (s *Store) Scan(index uint64, fn func(*Record) error) error {
-	return s.log.Scan(index+1, func(seq uint64, entry []byte) error {
-		r, _, err := decode(seq-1, entry, true)
+// when it is called. The payload is valid during fn only. Of a record that is
+// quarantined only index and kind are known.
+func (s *Store) Scan(index uint64, fn func(*Record) error) error { return s.scan(index, true, fn) }
+
+// Skim is Scan that does not compare payloads with their hashes, only frames with
+// their checksums: for what has to read a whole book before it can begin.
+func (s *Store) Skim(index uint64, fn func(*Record) error) error { return s.scan(index, false, fn) }
+
+func (s *Store) scan(index uint64, verify bool, fn func(*Record) error) error {
+	return s.entries(index+1, func(seq uint64, entry []byte) error {
+		if entry == nil {
+			return fn(&Record{Index: seq - 1, Kind: Quarantined})
+		}
+		r, _, err := decode(seq-1, entry, verify)
 		if err != nil {
 			return err
 		}
@@ -310,8 +430,11 @@ func (s *Store) ProveGrowth(now, before uint64) (tlog.TreeProof, error) {
 
 const hashesRemedy = "if the file `hashes` is damaged, delete it and start the collector again"
 
-// root returns the root of the tree of the first size records.
+// root returns the root of the tree of the first size records; s.mu is held.
 func (s *Store) root(size uint64) (tlog.Hash, error) {
+	if err := s.catchUp(); err != nil {
+		return tlog.Hash{}, err
+	}
 	if size > uint64(s.tree.size) {
 		return tlog.Hash{}, fmt.Errorf("the book has %d records", s.tree.size)
 	}
@@ -333,40 +456,62 @@ func (s *Store) LeafHash(index uint64) (tlog.Hash, error) {
 }
 
 // nextGeneration adds one to the number kept in path and makes it durable.
-func nextGeneration(path string) (uint64, error) {
-	var n uint64
-	text, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		if n, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
-			return 0, fmt.Errorf("%s: want a number; restore it from a backup, higher is safe: %w", path, err)
-		}
-	case !errors.Is(err, os.ErrNotExist):
+func nextGeneration(fsys journal.FS, path string) (uint64, error) {
+	n, err := loadGeneration(fsys, path)
+	if err != nil {
 		return 0, err
 	}
-	return n + 1, replace(path, []byte(strconv.FormatUint(n+1, 10)+"\n"))
+	return n + 1, saveGeneration(fsys, path, n+1)
+}
+
+func saveGeneration(fsys journal.FS, path string, n uint64) error {
+	return replace(fsys, path, []byte(strconv.FormatUint(n, 10)+"\n"))
+}
+
+func loadGeneration(fsys journal.FS, path string) (uint64, error) {
+	text, err := readFile(fsys, path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: want a number; restore it from a backup, higher is safe: %w", path, err)
+	}
+	return n, nil
+}
+
+func readFile(fsys journal.FS, path string) ([]byte, error) {
+	f, err := fsys.Open(path, 0)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	b := make([]byte, size)
+	if err == nil && size > 0 {
+		_, err = f.ReadAt(b, 0)
+	}
+	return b, errors.Join(err, f.Close())
 }
 
 // replace writes a small file so that after a crash it holds the old text or
-// the new: write beside, fsync, rename, fsync the folder.
-func replace(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+// the new: write beside, sync, rename, sync the folder.
+func replace(fsys journal.FS, path string, text []byte) error {
+	f, err := fsys.Open(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	_, err = f.WriteAt(text, 0)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := fsys.Rename(path+".new", path); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return fsys.SyncDir(filepath.Dir(path))
 }

@@ -15,8 +15,8 @@ import (
 func (l *Log) Append(entries ...[]byte) (first uint64, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if l.closed {
-		return 0, ErrClosed
+	if err := l.writable(); err != nil {
+		return 0, err
 	}
 	size, err := groupSize(entries)
 	if err == nil && size > 0 {
@@ -26,6 +26,17 @@ func (l *Log) Append(entries ...[]byte) (first uint64, err error) {
 		return 0, fmt.Errorf("append to journal %s: %w", l.dir, err)
 	}
 	return l.next - uint64(len(entries)), nil
+}
+
+// writable says why nothing may be written; l.writing is held.
+func (l *Log) writable() error {
+	switch {
+	case l.closed:
+		return ErrClosed
+	case l.readOnly:
+		return fmt.Errorf("journal %s: %w", l.dir, ErrReadOnly)
+	}
+	return nil
 }
 
 func groupSize(entries [][]byte) (size int64, err error) {
@@ -140,7 +151,7 @@ func (l *Log) room(size int64) error {
 func (l *Log) roll(size int64) error {
 	s := &segment{first: l.next, name: segmentName(l.next), bytes: l.prepared(headerBytes + size)}
 	making := l.path(s) + newSuffix
-	f, err := l.fs.Open(making, os.O_CREATE|os.O_TRUNC)
+	f, err := l.fs.Open(making, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -153,7 +164,7 @@ func (l *Log) roll(size int64) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	if f, err = l.fs.Open(l.path(s), 0); err != nil {
+	if f, err = l.fs.Open(l.path(s), os.O_RDWR); err != nil {
 		return err
 	}
 	if l.file != nil {
@@ -197,8 +208,8 @@ func fill(f File, from, to int64) error {
 func (l *Log) DropBefore(seq uint64) (segments int, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if l.closed {
-		return 0, ErrClosed
+	if err := l.writable(); err != nil {
+		return 0, err
 	}
 	for len(l.segments) > 1 && l.segments[1].first <= seq {
 		if err := l.drop(l.segments[0]); err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"kenshin/edge/journal/simfs"
 )
 
 // book is what a caller of a Log knows of it.
@@ -41,7 +43,7 @@ func script(l *Log, b *book, rnd *rand.Rand, short bool) error {
 			first, err := l.Append(group...)
 			if err != nil {
 				errs, b.failed = append(errs, err), group
-				if errors.Is(err, errPower) {
+				if errors.Is(err, simfs.ErrPower) {
 					return nil
 				}
 				group = group[:1] // of what failed nothing may come to light behind it
@@ -81,7 +83,7 @@ func script(l *Log, b *book, rnd *rand.Rand, short bool) error {
 }
 
 func isFault(err error) bool {
-	return errors.Is(err, errPower) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC)
+	return errors.Is(err, simfs.ErrPower) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC)
 }
 
 // compare says in what the log is not what was confirmed.
@@ -121,7 +123,7 @@ func compare(l *Log, b *book) error {
 
 // reopen opens what a fault left, without faults, checks it and goes on. What
 // it could read counts as confirmed from then on.
-func reopen(s *simFS, b *book) error {
+func reopen(s simFS, b *book) error {
 	l, report, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
 	if err != nil {
 		return fmt.Errorf("reopen: %w", err)
@@ -155,7 +157,7 @@ func newBook() *book { return &book{kept: map[uint64][]byte{}, next: 1} }
 // TestFaultAtEveryCall fails each call a life makes, one life a call, in every
 // way a call can fail; and cuts the power at each, before and after its effect.
 func TestFaultAtEveryCall(t *testing.T) {
-	run := func(s *simFS, b *book, short bool) error {
+	run := func(s simFS, b *book, short bool) error {
 		l, _, err := Open("log", Options{SegmentBytes: minSegment, FS: s})
 		if err != nil {
 			return nil // refusing is fine: nothing was confirmed
@@ -168,26 +170,26 @@ func TestFaultAtEveryCall(t *testing.T) {
 	if err := run(count, newBook(), false); err != nil {
 		t.Fatal(err)
 	}
-	kinds := map[string]fault{
-		"EIO before":   {err: syscall.EIO},
-		"EIO after":    {err: syscall.EIO, after: true},
-		"ENOSPC half":  {err: syscall.ENOSPC, half: true},
-		"power before": {err: errPower, power: true},
-		"power half":   {err: errPower, half: true, power: true},
-		"power after":  {err: errPower, after: true, power: true},
+	kinds := map[string]simfs.Fault{
+		"EIO before":   {Err: syscall.EIO},
+		"EIO after":    {Err: syscall.EIO, After: true},
+		"ENOSPC half":  {Err: syscall.ENOSPC, Half: true},
+		"power before": {Err: simfs.ErrPower, Power: true},
+		"power half":   {Err: simfs.ErrPower, Half: true, Power: true},
+		"power after":  {Err: simfs.ErrPower, After: true, Power: true},
 	}
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
 		f, cases, seeds := kinds[name], 0, uint64(4)
 		if testing.Short() {
 			seeds = 2
 		}
-		for k := 1; k <= count.calls; k++ {
+		for k := 1; k <= count.Calls(); k++ {
 			for seed := range seeds {
 				s, b := newSimFS(), newBook()
 				what := ""
-				s.fault = func(call int, op string) fault {
-					if call != k || f.half && op != "write" {
-						return fault{}
+				s.Fault = func(call int, op, _ string) simfs.Fault {
+					if call != k || f.Half && op != "write" {
+						return simfs.Fault{}
 					}
 					what = op
 					return f
@@ -195,17 +197,17 @@ func TestFaultAtEveryCall(t *testing.T) {
 				if err := run(s, b, seed%2 == 1); err != nil {
 					t.Fatalf("%s at call %d (%s): %v", name, k, what, err)
 				}
-				s.off, s.fault = false, nil
+				s.Fault = nil
 				if seed == 0 {
-					s.kill()
+					s.Kill()
 				} else {
-					s.crash(rand.New(rand.NewPCG(seed, uint64(k))))
+					s.Crash(rand.New(rand.NewPCG(seed, uint64(k))))
 				}
 				for again := range uint64(2) { // and once more after a power cut
 					if err := reopen(s, b); err != nil {
 						t.Fatalf("%s at call %d (%s), seed %d, opened %d times: %v", name, k, what, seed, again+1, err)
 					}
-					s.crash(rand.New(rand.NewPCG(seed, uint64(k)+again<<32)))
+					s.Crash(rand.New(rand.NewPCG(seed, uint64(k)+again<<32)))
 				}
 				cases++
 			}
@@ -227,22 +229,22 @@ func TestKillThenPowerCut(t *testing.T) {
 			if _, err := l.Append([]byte("first")); err != nil {
 				t.Fatal(err)
 			}
-			s.fault = func(_ int, op string) fault {
+			s.Fault = func(_ int, op, _ string) simfs.Fault {
 				if op == "sync" {
-					return fault{err: syscall.EIO, power: true} // nothing after it gets through
+					return simfs.Fault{Err: syscall.EIO, Power: true} // nothing after it gets through
 				}
-				return fault{power: op == "write" && !syncFails}
+				return simfs.Fault{Power: op == "write" && !syncFails}
 			}
 			if _, err := l.Append([]byte("second")); err == nil {
 				t.Fatal("Append returned well without a sync")
 			}
-			s.kill()
+			s.Kill()
 			l, _, err = Open("log", Options{SegmentBytes: minSegment, FS: s})
 			if err != nil {
 				t.Fatal(err)
 			}
 			seen := l.Next()
-			s.crash(rand.New(rand.NewPCG(seed, 9)))
+			s.Crash(rand.New(rand.NewPCG(seed, 9)))
 			l, _, err = Open("log", Options{SegmentBytes: minSegment, FS: s})
 			if err != nil {
 				t.Fatal(err)
@@ -261,17 +263,17 @@ func TestDamageFoundByMending(t *testing.T) {
 	l, _ := mustOpen(t, "log", Options{SegmentBytes: minSegment, FS: s})
 	mustAppend(t, l, "one", "two")
 	mustAppend(t, l, "three")
-	s.fault = func(_ int, op string) fault {
+	s.Fault = func(_ int, op, _ string) simfs.Fault {
 		if op == "sync" {
-			s.names["log/"+segmentName(1)].data[headerBytes+24+frameBytes] ^= 1 // in "two"
-			return fault{err: syscall.EIO}
+			s.Bytes("log/" + segmentName(1))[headerBytes+24+frameBytes] ^= 1 // in "two"
+			return simfs.Fault{Err: syscall.EIO}
 		}
-		return fault{}
+		return simfs.Fault{}
 	}
 	if _, err := l.Append([]byte("four")); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("Append = %v", err)
 	}
-	s.fault = nil
+	s.Fault = nil
 	if n := mustAppend(t, l, "four"); n != 4 || len(l.Segments()) != 2 {
 		t.Errorf("appended %d into %d segments, want 4 into a second", n, len(l.Segments()))
 	}
@@ -287,13 +289,13 @@ func TestLargeIntoEmptySegment(t *testing.T) {
 	s := newSimFS()
 	l, _ := mustOpen(t, "log", Options{SegmentBytes: minSegment, FS: s})
 	syncs := 0
-	s.fault = func(_ int, op string) fault {
+	s.Fault = func(_ int, op, _ string) simfs.Fault {
 		if op == "sync" {
 			if syncs++; syncs == 2 { // the first makes the segment
-				return fault{err: syscall.EIO}
+				return simfs.Fault{Err: syscall.EIO}
 			}
 		}
-		return fault{}
+		return simfs.Fault{}
 	}
 	if _, err := l.Append([]byte("small")); !errors.Is(err, syscall.EIO) || len(l.Segments()) != 1 {
 		t.Fatalf("Append = %v, %d segments", err, len(l.Segments()))
@@ -318,11 +320,11 @@ func TestFullDisk(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 3))
 	for i := range 60 {
 		full := i%10 >= 4
-		s.fault = func(call int, op string) fault {
+		s.Fault = func(call int, op, _ string) simfs.Fault {
 			if full && op == "write" {
-				return fault{err: syscall.ENOSPC, half: true}
+				return simfs.Fault{Err: syscall.ENOSPC, Half: true}
 			}
-			return fault{}
+			return simfs.Fault{}
 		}
 		e := entryOf(rnd, 900)
 		first, err := l.Append(e)

@@ -18,7 +18,9 @@ type FS interface {
 	MkdirAll(dir string) error
 	// ReadDir returns the names in a folder in lexical order.
 	ReadDir(dir string) ([]string, error)
-	// Open opens a file for reading and writing; flag is 0 or of os.O_CREATE and os.O_TRUNC.
+	// Open opens a file; flag is 0 for reading, or os.O_RDWR, to which
+	// os.O_CREATE and os.O_TRUNC may come. Reading must not need more: a disk
+	// that turned read-only can still be read.
 	Open(name string, flag int) (File, error)
 	// Rename replaces to by from.
 	Rename(from, to string) error
@@ -76,7 +78,7 @@ func (osFS) ReadDir(dir string) ([]string, error) {
 }
 
 func (osFS) Open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|flag, 0o644)
+	f, err := os.OpenFile(name, flag, 0o644)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ const (
 // ErrClosed is returned by the methods of a Log after Close.
 var ErrClosed = errors.New("journal is closed")
 
+// ErrReadOnly is wrapped by what would change a journal that was opened to be read.
+var ErrReadOnly = errors.New("it was opened for reading only")
+
 // Options says how a Log is kept. The zero value is good.
 type Options struct {
 	// SegmentBytes is the size of a segment file, at least 4 KiB; 0 means 4 MiB.
@@ -43,6 +46,15 @@ type Options struct {
 	// and checked by Open. 0 checks everything; the last segment always is.
 	// Damage in what was not checked is found when it is read.
 	VerifyFrom uint64
+	// Durable is an entry that is known, from elsewhere, to have been durable with
+	// all before it: what is missing of them at the end is then damage and no
+	// trace of a crash, nothing of it is cut off, and their numbers are not given
+	// again. 0 when nothing is known.
+	Durable uint64
+	// ReadOnly opens what is there, changes nothing and takes no lock, so that a
+	// journal can be read beside the process that writes it. What that process
+	// is just appending may be seen, before it is durable, or not.
+	ReadOnly bool
 	// FS is where the files are; nil means the machine's own file system.
 	FS FS
 }
@@ -51,11 +63,13 @@ type Options struct {
 // reading does not wait for an Append that is writing, and sees only what is
 // durable.
 type Log struct {
-	dir     string
-	fs      FS
-	cap     int64 // bytes of a segment
-	spacing int64 // bytes between two marks
-	lock    io.Closer
+	dir      string
+	fs       FS
+	cap      int64 // bytes of a segment
+	spacing  int64 // bytes between two marks
+	lock     io.Closer
+	readOnly bool
+	known    uint64 // Options.Durable
 
 	writing sync.Mutex // held by Append, DropBefore and Close; guards the fields below
 	file    File       // the last segment, nil when there is none that may be written to
@@ -106,11 +120,17 @@ func Open(dir string, o Options) (*Log, Report, error) {
 	if o.FS == nil {
 		o.FS = OS()
 	}
-	l := &Log{dir: dir, fs: o.FS, cap: o.SegmentBytes, spacing: max(o.SegmentBytes/128, 1<<10), next: 1}
-	report := Report{Dir: dir}
+	l := &Log{dir: dir, fs: o.FS, cap: o.SegmentBytes, spacing: max(o.SegmentBytes/128, 1<<10), next: 1, readOnly: o.ReadOnly, known: o.Durable}
+	report := Report{Dir: dir, ReadOnly: o.ReadOnly}
 	fail := func(err error) (*Log, Report, error) { return nil, report, fmt.Errorf("open journal %s: %w", dir, err) }
 	if o.SegmentBytes < minSegment {
 		return fail(fmt.Errorf("segments of %d bytes, want at least %d", o.SegmentBytes, minSegment))
+	}
+	if o.ReadOnly {
+		if err := l.look(o.VerifyFrom, &report); err != nil {
+			return fail(err)
+		}
+		return l, report, nil
 	}
 	if err := l.fs.MkdirAll(dir); err != nil {
 		return fail(err)
@@ -185,7 +205,10 @@ func (l *Log) Close() error {
 		errs = append(errs, l.file.Close())
 		l.file = nil
 	}
-	if err := errors.Join(append(errs, l.lock.Close())...); err != nil {
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close journal %s: %w", l.dir, err)
 	}
 	return nil

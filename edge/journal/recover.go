@@ -41,6 +41,18 @@ func (l *Log) recover(verifyFrom uint64, report *Report) error {
 	return l.recoverLast(l.segments[last], report)
 }
 
+// look is recover for one who only reads. The process that writes may drop a
+// segment between its name being read and its bytes: then all is looked at again.
+func (l *Log) look(verifyFrom uint64, report *Report) (err error) {
+	for range 3 {
+		l.segments, report.Damages = nil, nil
+		if err = l.recover(verifyFrom, report); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return err
+}
+
 // list finds the segments and removes one that was not finished.
 func (l *Log) list() error {
 	names, err := l.fs.ReadDir(l.dir)
@@ -49,7 +61,7 @@ func (l *Log) list() error {
 	}
 	unfinished := false
 	for _, name := range names {
-		if strings.HasSuffix(name, newSuffix) {
+		if strings.HasSuffix(name, newSuffix) && !l.readOnly {
 			if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
 				return err
 			}
@@ -91,8 +103,9 @@ func (l *Log) damage(s *segment, off int64, from, to uint64, cause string) Damag
 }
 
 const (
-	causeBytes = "the bytes there are not those that were written"
-	causeEnd   = "nothing is written there, or the segment behind is missing"
+	causeBytes   = "the bytes there are not those that were written"
+	causeDurable = "they were durable and are not there"
+	causeEnd     = "nothing is written there, or the segment behind is missing"
 )
 
 // header checks the header of s. Damage to it concerns no entry: the name of
@@ -207,6 +220,14 @@ func (l *Log) tail(w *walker, s *segment) (tail, error) {
 		t.damages = append(t.damages, gaps...)
 		t.seq, t.off = w.seq, w.off
 	}
+	if t.seq <= l.known {
+		t.damages = append(t.damages, gaps...)
+		if w.seq <= l.known {
+			t.damages = append(t.damages, l.damage(s, w.off, w.seq, l.known, causeDurable))
+		}
+		t.seq, t.off = max(w.seq, l.known+1), w.off
+		return t, nil
+	}
 	last, err := w.written(t.off)
 	t.cut = last - t.off
 	return t, err
@@ -216,7 +237,11 @@ func (l *Log) tail(w *walker, s *segment) (tail, error) {
 // one left is cut off. A damaged segment stays as it is, for whoever wants to
 // see it; the next Append begins a new one.
 func (l *Log) recoverLast(s *segment, report *Report) error {
-	f, err := l.fs.Open(l.path(s), 0)
+	flag := os.O_RDWR
+	if l.readOnly {
+		flag = 0
+	}
+	f, err := l.fs.Open(l.path(s), flag)
 	if err != nil {
 		return err
 	}
@@ -230,15 +255,21 @@ func (l *Log) recoverLast(s *segment, report *Report) error {
 		return errors.Join(fmt.Errorf("%s: %w", l.path(s), err), f.Close())
 	}
 	l.next, l.end = t.seq, t.off
-	if bad != nil && t.seq == s.first {
+	if bad != nil && t.seq == s.first && !l.readOnly {
 		return errors.Join(f.Close(), l.moveAside(s, report))
 	}
 	if bad != nil {
 		report.Damages = append(report.Damages, *bad)
 	}
 	report.Damages = append(report.Damages, t.damages...)
-	if bad != nil || len(t.damages) > 0 {
-		s.shut = true
+	s.shut = bad != nil || len(t.damages) > 0
+	if l.readOnly {
+		if t.cut > 0 && !s.shut {
+			report.Cut, report.CutFile, report.CutOffset = t.cut, l.path(s), t.off
+		}
+		return f.Close()
+	}
+	if s.shut {
 		return errors.Join(f.Sync(), f.Close(), l.fs.SyncDir(l.dir))
 	}
 	l.file = f
@@ -301,7 +332,7 @@ func (l *Log) mend() error {
 		return nil
 	}
 	s := l.segments[n-1]
-	f, err := l.fs.Open(l.path(s), 0)
+	f, err := l.fs.Open(l.path(s), os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,8 @@ func (d *Damage) Unwrap() error { return ErrCorrupt }
 
 // Report says what Open found that was not as it should be.
 type Report struct {
-	Dir string
+	Dir      string
+	ReadOnly bool // nothing was changed: what Cut counts is still there
 	// Cut is how many bytes behind the last whole Append were removed from
 	// CutFile, from CutOffset on: what a crash leaves of an Append that had
 	// not returned.
@@ -51,7 +52,9 @@ func (r Report) String() string {
 		return "clean"
 	}
 	var parts []string
-	if r.Cut > 0 {
+	if r.Cut > 0 && r.ReadOnly {
+		parts = append(parts, fmt.Sprintf("%s: from byte %d on stand %d bytes of an append that is not finished: it is being written, or a crash interrupted it and opening removes them", r.CutFile, r.CutOffset, r.Cut))
+	} else if r.Cut > 0 {
 		parts = append(parts, fmt.Sprintf("%s: %d bytes of an append that a crash interrupted were removed from byte %d on", r.CutFile, r.Cut, r.CutOffset))
 	}
 	if r.Moved != "" {

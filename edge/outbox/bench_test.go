@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"flag"
 	"testing"
 
 	"kenshin/edge/wire"
@@ -62,4 +63,28 @@ func BenchmarkBacklog(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+var restartBytes = flag.Int64("restart.bytes", 32<<20, "of the outbox that BenchmarkRestart opens; the figure is for 1 GiB")
+
+// BenchmarkRestart opens an outbox of which nothing is acked, so that all of it is
+// read, and appends to it: restart to first append.
+func BenchmarkRestart(b *testing.B) {
+	dir := b.TempDir()
+	box, _ := mustOpen(b, dir, 2**restartBytes)
+	group := make([]wire.Record, 2000)
+	for n := 0; box.log.Size() < *restartBytes; n++ {
+		for i := range group {
+			group[i] = reading(n*len(group) + i)
+		}
+		mustAppend(b, box, group...)
+	}
+	b.SetBytes(box.log.Size())
+	for b.Loop() {
+		if err := box.Close(); err != nil {
+			b.Fatal(err)
+		}
+		box, _ = mustOpen(b, dir, 2**restartBytes)
+		mustAppend(b, box, reading(1))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -13,6 +14,7 @@ import (
 
 const (
 	cursorFile    = "acked"
+	suspectFile   = "suspect"
 	slotBytes     = 64
 	slotDistance  = 4096 // so that no sector, and no page, holds both
 	cursorVersion = 1
@@ -56,7 +58,7 @@ func parseSlot(b []byte) (turn uint64, m mark, whole bool, err error) {
 // full disk too, since that is what lets anything be dropped.
 func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
 	c := &cursor{fs: fsys, path: filepath.Join(dir, cursorFile)}
-	f, err := fsys.Open(c.path, os.O_CREATE)
+	f, err := fsys.Open(c.path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, mark{}, err
 	}
@@ -68,6 +70,19 @@ func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
 		return nil, mark{}, fmt.Errorf("%s: %w", c.path, err)
 	}
 	return c, m, nil
+}
+
+// readCursor reads the cursor in dir and changes nothing.
+func readCursor(fsys journal.FS, dir string) (mark, error) {
+	f, err := fsys.Open(filepath.Join(dir, cursorFile), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, err
+	}
+	m, err := new(cursor).slots(f)
+	return m, errors.Join(err, f.Close())
 }
 
 func (c *cursor) load(f journal.File) (newest mark, err error) {
@@ -82,9 +97,16 @@ func (c *cursor) load(f journal.File) (newest mark, err error) {
 		}
 		return newest, f.Sync()
 	}
+	return c.slots(f)
+}
+
+// slots returns the mark of the newest whole slot.
+func (c *cursor) slots(f journal.File) (newest mark, err error) {
 	for i := range int64(2) {
 		b := make([]byte, slotBytes)
-		if _, err := f.ReadAt(b, i*slotDistance); err != nil {
+		if _, err := f.ReadAt(b, i*slotDistance); err == io.EOF {
+			continue // a file that was not finished
+		} else if err != nil {
 			return newest, err
 		}
 		turn, m, ok, err := parseSlot(b)
@@ -101,7 +123,7 @@ func (c *cursor) load(f journal.File) (newest mark, err error) {
 // save makes m durable. The file is opened for each: after a failed sync a
 // handle must not be used again.
 func (c *cursor) save(m mark) error {
-	f, err := c.fs.Open(c.path, 0)
+	f, err := c.fs.Open(c.path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,8 +35,7 @@ type hole struct {
 
 // Dump writes the records in an outbox's folder to w, those of earlier epochs
 // too, one a line in JSON. It is for people; what counts are the bytes. It
-// opens the outbox as an agent would and so fails with an error that wraps
-// journal.ErrLocked while one is running, and cuts off what a crash left.
+// changes nothing and may run beside the agent.
 func Dump(w io.Writer, dir string) error {
 	if err := dump(w, journal.OS(), dir); err != nil {
 		return fmt.Errorf("dump outbox %s: %w", dir, err)
@@ -46,38 +44,37 @@ func Dump(w io.Writer, dir string) error {
 }
 
 func dump(w io.Writer, fsys journal.FS, dir string) error {
+	all, err := listEpochs(fsys, dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if err := dumpEpoch(json.NewEncoder(w), fsys, filepath.Join(dir, e.String()), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listEpochs returns the epochs that have a folder in an outbox; none is an error.
+func listEpochs(fsys journal.FS, dir string) ([]wire.Epoch, error) {
 	names, err := fsys.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var epochs []wire.Epoch
-	for _, name := range names {
-		var e wire.Epoch
-		if len(name) == hex.EncodedLen(len(e)) && e.UnmarshalText([]byte(name)) == nil {
-			epochs = append(epochs, e)
-		}
+	all := epochs(names)
+	if all == nil {
+		return nil, errors.New("it is not an outbox: no folder in it is named by an epoch of 32 hexadecimal digits")
 	}
-	if epochs == nil {
-		return errors.New("it is not an outbox: no folder in it is named by an epoch of 32 hexadecimal digits")
-	}
-	lock, err := fsys.Lock(filepath.Join(dir, "lock"))
-	if err != nil {
-		return err
-	}
-	for _, e := range epochs {
-		if err = dumpEpoch(json.NewEncoder(w), fsys, filepath.Join(dir, e.String()), e); err != nil {
-			break
-		}
-	}
-	return errors.Join(err, lock.Close())
+	return all, nil
 }
 
 func dumpEpoch(out *json.Encoder, fsys journal.FS, dir string, epoch wire.Epoch) error {
-	_, acked, err := openCursor(fsys, dir)
+	acked, err := readCursor(fsys, dir)
 	if err != nil {
 		return err
 	}
-	log, _, err := journal.Open(dir, journal.Options{VerifyFrom: ^uint64(0), FS: fsys})
+	log, _, err := journal.Open(dir, journal.Options{VerifyFrom: ^uint64(0), Durable: acked.through, ReadOnly: true, FS: fsys})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kenshin/edge/journal"
+	"kenshin/edge/journal/simfs"
 	"kenshin/edge/wire"
 )
 
@@ -154,7 +155,7 @@ func live(b *Outbox, l *life) error {
 		}
 		l.maybe = maybe
 		first, err := b.Append(group...)
-		if errors.Is(err, errDead) {
+		if errors.Is(err, errDead) || errors.Is(err, simfs.ErrPower) {
 			return nil
 		}
 		if err == nil {

@@ -86,7 +86,7 @@ func readAll(f journal.File) ([]byte, error) {
 // write beside, sync, rename, sync the folder.
 func (id identity) store(fsys journal.FS, dir string) error {
 	path := filepath.Join(dir, identityFile)
-	f, err := fsys.Open(path+".new", os.O_CREATE|os.O_TRUNC)
+	f, err := fsys.Open(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}

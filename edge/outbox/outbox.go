@@ -33,21 +33,27 @@ var ErrOldAck = errors.New("acked already")
 var ErrFull = errors.New("outbox is full of records that are not acked")
 
 const (
-	defaultMax = 1 << 30
-	minMax     = 256 << 10
-	minSegment = 64 << 10
-	maxSegment = 4 << 20
-	saveEvery  = 512 // records acked until the cursor is written
+	defaultMax  = 1 << 30
+	defaultHold = 4 << 20
+	minMax      = 256 << 10
+	minSegment  = 64 << 10
+	maxSegment  = 4 << 20
+	saveEvery   = 512 // records acked until the cursor is written
 )
 
 // Options names what an outbox needs.
 type Options struct {
 	Edge string // id of the edge; an outbox belongs to one for ever
 	// MaxBytes bounds the records on disk, acked or not, at least 256 KiB;
-	// 0 means 1 GiB.
+	// 0 means 1 GiB. To Keep the last sixteenth of it, at least a segment, is
+	// reserved for what it thins out.
 	MaxBytes int64
+	// HoldBytes bounds the records that Keep holds in memory while the disk does
+	// not take them; 0 means 4 MiB.
+	HoldBytes int
 
-	fs journal.FS // nil: the machine's own
+	verify bool       // read everything on opening
+	fs     journal.FS // nil: the machine's own
 }
 
 // Outbox is an open outbox. Its methods may be called from several goroutines;
@@ -57,16 +63,22 @@ type Outbox struct {
 	fs   journal.FS
 	edge string
 	max  int64
-	lock io.Closer
+	most int // bytes held in memory
+
+	verify bool // read everything on opening
+	lock   io.Closer
 
 	epoch  wire.Epoch
 	log    *journal.Log
 	cursor *cursor
 	floor  uint64 // records below are damaged, as far as is known
+	needed uint64 // acked up to here, nothing of the ended epochs is still to be delivered
 
-	writing sync.Mutex // held by Append, Ack and Close; guards chain, saved, closed and out
-	chain   wire.Hash  // after the last record
-	saved   uint64     // acked record that the cursor on disk names
+	writing sync.Mutex // held by Append, Keep, Ack, Back and Close; guards the fields below
+	ended   []endedEpoch
+	held    hold
+	chain   wire.Hash // after the last record
+	saved   uint64    // acked record that the cursor on disk names
 	closed  bool
 	out     []byte // entries of an Append
 
@@ -89,10 +101,13 @@ func Open(dir string, o Options) (*Outbox, Report, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMax
 	}
+	if o.HoldBytes == 0 {
+		o.HoldBytes = defaultHold
+	}
 	if o.fs == nil {
 		o.fs = journal.OS()
 	}
-	b := &Outbox{dir: dir, fs: o.fs, edge: o.Edge, max: o.MaxBytes, changed: make(chan struct{})}
+	b := &Outbox{dir: dir, fs: o.fs, edge: o.Edge, max: o.MaxBytes, most: o.HoldBytes, verify: o.verify, changed: make(chan struct{})}
 	report, err := b.open()
 	if err != nil {
 		return nil, report, fmt.Errorf("open outbox %s: %w", dir, errors.Join(err, b.release()))
@@ -133,6 +148,9 @@ func (b *Outbox) open() (Report, error) {
 		err = b.renew(why, &report)
 	}
 	if err == nil {
+		err = b.findEnded()
+	}
+	if err == nil {
 		err = b.dropAcked(b.max)
 	}
 	return report, err
@@ -148,10 +166,15 @@ func (b *Outbox) open() (Report, error) {
 func (b *Outbox) Append(recs ...wire.Record) (first uint64, err error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
+	return b.append(recs, b.max)
+}
+
+// append is Append within limit bytes; b.writing is held.
+func (b *Outbox) append(recs []wire.Record, limit int64) (first uint64, err error) {
 	first = b.log.Next()
 	entries, chain, err := b.encode(first, recs)
 	if err == nil {
-		err = b.keep(entries)
+		err = b.keep(entries, limit)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("append to outbox %s: %w", b.dir, err)
@@ -166,13 +189,13 @@ func (b *Outbox) Append(recs ...wire.Record) (first uint64, err error) {
 }
 
 // keep writes entries, after dropping what is acked as far as that is needed.
-func (b *Outbox) keep(entries [][]byte) error {
+func (b *Outbox) keep(entries [][]byte, limit int64) error {
 	growth := b.log.Growth(entries...)
-	if err := b.dropAcked(b.max - growth); err != nil {
+	if err := b.dropAcked(limit - growth); err != nil {
 		return err
 	}
-	if b.log.Size()+growth > b.max {
-		return fmt.Errorf("%w: they take %d of %d bytes; deliver them, or allow more", ErrFull, b.log.Size(), b.max)
+	if growth > 0 && b.log.Size()+growth > limit {
+		return fmt.Errorf("%w: they take %d of %d bytes; deliver them, or allow more", ErrFull, b.log.Size(), limit)
 	}
 	for {
 		_, err := b.log.Append(entries...)
@@ -189,10 +212,10 @@ func (b *Outbox) keep(entries [][]byte) error {
 	}
 }
 
-// dropAcked drops the oldest acked segments until the log has at most size
-// bytes or nothing is left to drop.
+// dropAcked drops what is acked, the oldest first, until it all takes at most
+// size bytes or nothing is left to drop.
 func (b *Outbox) dropAcked(size int64) error {
-	for b.log.Size() > size {
+	for b.log.Size()+b.endedBytes() > size {
 		if dropped, err := b.dropOldest(); err != nil || !dropped {
 			return err
 		}
@@ -200,10 +223,14 @@ func (b *Outbox) dropAcked(size int64) error {
 	return nil
 }
 
-// dropOldest drops the oldest segment if all of it is acked. The segment of the
-// last acked record stays: what follows is chained to it. The cursor on disk
-// goes first, so that it never names a record before the first that is kept.
+// dropOldest drops the oldest epoch that has ended, or else the oldest segment if
+// all of it is acked. The segment of the last acked record stays: what follows is
+// chained to it. The cursor on disk goes first, so that it never names a record
+// before the first that is kept.
 func (b *Outbox) dropOldest() (bool, error) {
+	if dropped, err := b.dropEnded(); dropped || err != nil {
+		return dropped, err
+	}
 	segs := b.log.Segments()
 	acked := b.mark()
 	if len(segs) < 2 || segs[1].First > acked.through {
@@ -262,6 +289,14 @@ func (b *Outbox) Read(seq uint64, maxRecords, maxBytes int) (recs []wire.Record,
 		return nil
 	})
 	if err != nil && err != errEnough {
+		var d *journal.Damage
+		owed := seq
+		if errors.As(err, &d) {
+			owed = d.To
+		}
+		if errors.Is(err, journal.ErrCorrupt) && owed > b.Acked() {
+			err = errors.Join(fmt.Errorf("%w; opening the outbox again begins a new epoch with what can be read", err), b.suspect())
+		}
 		return fail(err)
 	}
 	return recs, prev, chain, nil
@@ -308,6 +343,34 @@ func (b *Outbox) Ack(through uint64, chain wire.Hash) error {
 	}
 	_ = b.dropAcked(b.max)
 	return nil
+}
+
+// Back notes that the collector has records only up to through, fewer than it
+// acked once: it was restored from a backup. What is still here behind through
+// counts as not acked again, so that it is neither dropped nor forgotten until
+// the collector has it. It returns the first record the collector can still be
+// given: what it lacks before that is gone on both sides.
+func (b *Outbox) Back(through uint64) (from uint64, err error) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	first := b.First()
+	m := mark{through: max(through, first-1)}
+	if m.through >= b.mark().through {
+		return m.through + 1, nil // nothing it ever acked is missing
+	}
+	if m.through > 0 {
+		if m.chain, err = b.chainAt(m.through); err != nil {
+			return 0, fmt.Errorf("go back to record %d: %w", m.through, err)
+		}
+	}
+	b.mu.Lock()
+	b.acked = m
+	b.wake()
+	b.mu.Unlock()
+	if err := b.save(m); err != nil {
+		return 0, fmt.Errorf("go back to record %d: %w", m.through, err)
+	}
+	return m.through + 1, nil
 }
 
 // wake tells whoever waits; b.mu is held.
@@ -357,7 +420,11 @@ func (b *Outbox) Close() error {
 		return nil
 	}
 	b.closed = true
-	err := errors.Join(b.save(b.mark()), b.release())
+	err := b.unload(b.max)
+	if err != nil {
+		err = fmt.Errorf("%d records that were %w are lost: %w", len(b.held.recs), ErrHeld, err)
+	}
+	err = errors.Join(err, b.save(b.mark()), b.release())
 	if err != nil {
 		return fmt.Errorf("close outbox %s: %w", b.dir, err)
 	}

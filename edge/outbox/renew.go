@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -40,13 +41,14 @@ func (r Report) String() string {
 	return strings.Join(parts, "; ")
 }
 
-func (b *Outbox) journalOptions(verifyFrom uint64) journal.Options {
-	return journal.Options{SegmentBytes: min(max(b.max/16, minSegment), maxSegment), VerifyFrom: verifyFrom, FS: b.fs}
+func (b *Outbox) journalOptions(verifyFrom, durable uint64) journal.Options {
+	return journal.Options{SegmentBytes: min(max(b.max/16, minSegment), maxSegment), VerifyFrom: verifyFrom, Durable: durable, FS: b.fs}
 }
 
 // load opens the records of an epoch. why says what makes it impossible to go
-// on in that epoch. Of what is acked only the segment of the last acked record
-// is checked: opening a full outbox must not keep an agent from polling.
+// on in that epoch. Opening a full outbox must not keep an agent from polling, so
+// only the last segment and the last acked record are read; unless a reader has
+// found damage since, which then must be found again.
 func (b *Outbox) load(epoch wire.Epoch, report *Report) (why string, err error) {
 	dir := filepath.Join(b.dir, epoch.String())
 	if err := b.fs.MkdirAll(dir); err != nil {
@@ -56,7 +58,13 @@ func (b *Outbox) load(epoch wire.Epoch, report *Report) (why string, err error) 
 	if err != nil {
 		return "", err
 	}
-	log, found, err := journal.Open(dir, b.journalOptions(max(acked.through, 1)))
+	from := uint64(math.MaxUint64)
+	if suspect, err := b.suspected(dir); err != nil {
+		return "", err
+	} else if suspect || b.verify {
+		from = max(acked.through, 1)
+	}
+	log, found, err := journal.Open(dir, b.journalOptions(from, acked.through))
 	report.Journal = found
 	if err != nil {
 		return "", err
@@ -99,7 +107,10 @@ func (b *Outbox) judge(found journal.Report) string {
 		return "a segment cannot be read"
 	}
 	for _, d := range found.Damages {
-		if d.To >= d.From && d.To >= acked.through {
+		if d.To >= d.From && d.To == acked.through {
+			return fmt.Sprintf("records %d to %d, which were acked, are not here as they were: this is an old copy, or records were removed or damaged", d.From, d.To)
+		}
+		if d.To >= d.From && d.To > acked.through {
 			return fmt.Sprintf("records %d to %d, not all of them acked, cannot be read", d.From, d.To)
 		}
 	}
@@ -109,10 +120,36 @@ func (b *Outbox) judge(found journal.Report) string {
 	if acked.through < b.log.First() {
 		return fmt.Sprintf("record %d is not here and record %d was the last acked", b.log.First()-1, acked.through)
 	}
-	if chain, err := b.chainAt(acked.through); err != nil || chain != acked.chain {
+	chain, err := b.chainAt(acked.through)
+	if errors.Is(err, journal.ErrCorrupt) {
+		return fmt.Sprintf("record %d, the last that was acked, cannot be read: %v", acked.through, err)
+	}
+	if err != nil || chain != acked.chain {
 		return fmt.Sprintf("record %d is not the one that was acked: the folder is mixed from two copies", acked.through)
 	}
 	return ""
+}
+
+// suspect notes that a record that is not acked cannot be read: the next opening
+// is to read everything and begin a new epoch without it.
+func (b *Outbox) suspect() error {
+	dir := filepath.Join(b.dir, b.epoch.String())
+	f, err := b.fs.Open(filepath.Join(dir, suspectFile), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), b.fs.SyncDir(dir))
+}
+
+func (b *Outbox) suspected(dir string) (bool, error) {
+	f, err := b.fs.Open(filepath.Join(dir, suspectFile), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
 }
 
 // chainAt returns the chain hash after record seq.
@@ -141,17 +178,14 @@ func (b *Outbox) renew(why string, report *Report) error {
 	if err != nil {
 		return err
 	}
-	log, _, err := journal.Open(dir, b.journalOptions(0))
+	log, _, err := journal.Open(dir, b.journalOptions(0, 0))
 	if err != nil {
 		return err
 	}
 	b.log, b.cursor, b.epoch = log, cursor, id.epoch
 	b.acked, b.saved, b.floor, b.chain = mark{}, 0, 0, wire.Hash{}
-	limit := b.max
-	b.max = math.MaxInt64 // it fitted before
 	c := copier{to: b, why: why, report: report}
 	err = c.copy(old, max(from, old.First()))
-	b.max = limit
 	if err == nil {
 		err = id.store(b.fs, b.dir)
 	}
@@ -235,7 +269,7 @@ func (c *copier) flush() error {
 	if len(c.group) == 0 {
 		return nil
 	}
-	_, err := c.to.Append(c.group...)
+	_, err := c.to.append(c.group, math.MaxInt64) // they fitted before
 	c.group = c.group[:0]
 	return err
 }

@@ -19,8 +19,9 @@ type Batch struct {
 	Boot    [16]byte // of the boot that sent it
 	First   uint64
 	Last    uint64
-	Prev    Hash // chain hash before First
-	Chain   Hash // chain hash after Last
+	Prev    Hash   // chain hash before First
+	Chain   Hash   // chain hash after Last
+	Kept    uint64 // oldest record the edge still has: what a collector lacks before it is gone; 0 when not said
 	Records []Record
 
 	after []Hash // chain hash after each record, filled by DecodeBatch
@@ -43,10 +44,15 @@ type Limits struct {
 	Payload int // bytes of the signed payload
 	Body    int // bytes of the body after decompression
 	Records int
+	Ratio   int // of body to its compressed form, for bodies over 256 KiB; 0 for any
 }
 
+// freeBody is what a body may have whatever it was compressed to: readings of
+// meters that stand still all night shrink a hundredfold.
+const freeBody = 256 << 10
+
 // DefaultLimits are the collector's limits of FORMAT.md.
-var DefaultLimits = Limits{Payload: 256 << 10, Body: 4 << 20, Records: 1000}
+var DefaultLimits = Limits{Payload: 256 << 10, Body: 4 << 20, Records: 1000, Ratio: 20}
 
 const (
 	plain   = 0
@@ -67,7 +73,7 @@ func EncodeBatch(b *Batch, declarations map[Hash]*Declaration) ([]byte, error) {
 	}
 	m := &wirepb.Batch{
 		Format: Format, Edge: b.Edge, Epoch: b.Epoch[:], Boot: b.Boot[:], First: b.First, Last: b.Last,
-		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: squeeze(body),
+		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: squeeze(body), Kept: b.Kept,
 	}
 	if len(m.Body) >= len(body) {
 		m.Compression, m.Body = plain, body
@@ -130,7 +136,7 @@ func header(m *wirepb.Batch, lim Limits) (*Batch, error) {
 	if m.Format != Format {
 		return nil, fmt.Errorf("format %d, this program reads %d", m.Format, Format)
 	}
-	b := &Batch{Edge: m.Edge, First: m.First, Last: m.Last}
+	b := &Batch{Edge: m.Edge, First: m.First, Last: m.Last, Kept: m.Kept}
 	if err := CheckEdgeID(m.Edge); err != nil {
 		return nil, err
 	}
@@ -145,6 +151,9 @@ func header(m *wirepb.Batch, lim Limits) (*Batch, error) {
 	}
 	if b.First == 0 || b.Last < b.First || b.Last-b.First >= uint64(lim.Records) {
 		return nil, fmt.Errorf("records %d to %d, want 1 to %d of them from 1 on", b.First, b.Last, lim.Records)
+	}
+	if b.Kept > b.First {
+		return nil, fmt.Errorf("records from %d on, and the oldest that is kept is %d", b.First, b.Kept)
 	}
 	if b.First == 1 && b.Prev != (Hash{}) {
 		return nil, fmt.Errorf("record 1 has a chain hash before it")
@@ -175,6 +184,9 @@ func squeeze(body []byte) []byte {
 func unsqueeze(m *wirepb.Batch, lim Limits) ([]byte, error) {
 	if int64(m.Size) > int64(lim.Body) {
 		return nil, fmt.Errorf("body of %d bytes, at most %d", m.Size, lim.Body)
+	}
+	if lim.Ratio > 0 && m.Size > freeBody && int64(m.Size) > int64(lim.Ratio)*int64(len(m.Body)) {
+		return nil, fmt.Errorf("body of %d bytes in %d, at most %d times as many", m.Size, len(m.Body), lim.Ratio)
 	}
 	switch m.Compression {
 	case plain:

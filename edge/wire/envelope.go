@@ -94,10 +94,11 @@ type Ack struct {
 	Collector  string
 	Generation uint64  // rises at every opening of the collector's store
 	Want       []Range // missing before what else is there
+	Have       []Range // what else is there, between the holes
 }
 
-// maxWant bounds the ranges of an ack; more are asked for later.
-const maxWant = 64
+// MaxRanges bounds what an ack says is missing, and what it says is there; more is told later.
+const MaxRanges = 64
 
 // EncodeAck returns the payload for a.
 func EncodeAck(a *Ack) ([]byte, error) {
@@ -105,8 +106,11 @@ func EncodeAck(a *Ack) ([]byte, error) {
 		Format: Format, Edge: a.Edge, Epoch: a.Epoch[:], Through: a.Through, Chain: a.Chain[:],
 		Collector: a.Collector, Generation: a.Generation,
 	}
-	for _, r := range a.Want[:min(len(a.Want), maxWant)] {
+	for _, r := range a.Want[:min(len(a.Want), MaxRanges)] {
 		m.Want = append(m.Want, &wirepb.Range{From: r.From, To: r.To})
+	}
+	for _, r := range a.Have[:min(len(a.Have), MaxRanges)] {
+		m.Have = append(m.Have, &wirepb.Range{From: r.From, To: r.To})
 	}
 	return proto.Marshal(m)
 }
@@ -123,16 +127,27 @@ func DecodeAck(payload []byte) (*Ack, error) {
 		return nil, fmt.Errorf("%w ack: format %d, this program reads %d", ErrMalformed, m.Format, Format)
 	case len(m.Epoch) != len(a.Epoch) || len(m.Chain) != len(a.Chain):
 		return nil, fmt.Errorf("%w ack: epoch of %d and chain hash of %d bytes", ErrMalformed, len(m.Epoch), len(m.Chain))
-	case len(m.Want) > maxWant:
-		return nil, fmt.Errorf("%w ack: %d ranges, at most %d", ErrMalformed, len(m.Want), maxWant)
+	case len(m.Want) > MaxRanges || len(m.Have) > MaxRanges:
+		return nil, fmt.Errorf("%w ack: %d ranges and %d runs, at most %d", ErrMalformed, len(m.Want), len(m.Have), MaxRanges)
 	}
 	copy(a.Epoch[:], m.Epoch)
 	copy(a.Chain[:], m.Chain)
-	for _, r := range m.Want {
-		if r.From == 0 || r.To < r.From {
-			return nil, fmt.Errorf("%w ack: range %d to %d", ErrMalformed, r.From, r.To)
-		}
-		a.Want = append(a.Want, Range{r.From, r.To})
+	var err error
+	if a.Want, err = ranges(m.Want); err == nil {
+		a.Have, err = ranges(m.Have)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w ack: %w", ErrMalformed, err)
 	}
 	return a, nil
+}
+
+func ranges(list []*wirepb.Range) (out []Range, err error) {
+	for _, r := range list {
+		if r.From == 0 || r.To < r.From {
+			return nil, fmt.Errorf("range %d to %d", r.From, r.To)
+		}
+		out = append(out, Range{r.From, r.To})
+	}
+	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"kenshin/edge/wire/wirepb"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -158,9 +159,9 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"a broken chain", func(b *Batch) { b.Chain[0] ^= 1 }, DefaultLimits, "lead to chain hash"},
 		{"another prev", func(b *Batch) { b.First = 7; b.Prev[0] ^= 1; c := b.Chain; seal(b); b.Chain = c }, DefaultLimits, "lead to chain hash"},
 		{"an edge id with a wildcard", func(b *Batch) { b.Edge = "site/+" }, DefaultLimits, "edge id"},
-		{"too many records", func(*Batch) {}, Limits{1 << 20, 1 << 20, 10}, "want 1 to 10"},
-		{"too large a payload", func(*Batch) {}, Limits{100, 1 << 20, 1000}, "at most 100"},
-		{"too large a body", func(*Batch) {}, Limits{1 << 20, 100, 1000}, "at most 100"},
+		{"too many records", func(*Batch) {}, Limits{1 << 20, 1 << 20, 10, 0}, "want 1 to 10"},
+		{"too large a payload", func(*Batch) {}, Limits{100, 1 << 20, 1000, 0}, "at most 100"},
+		{"too large a body", func(*Batch) {}, Limits{1 << 20, 100, 1000, 0}, "at most 100"},
 		{"record 1 after something", func(b *Batch) { b.Prev[3] = 9; seal(b) }, DefaultLimits, "before it"},
 	} {
 		b, decls := run(20)
@@ -172,6 +173,25 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		_, err = DecodeBatch(payload, tt.lim)
 		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v; want ErrMalformed with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestRatio: a body that swells beyond what readings do is refused before it is
+// unpacked, and one byte less is taken.
+func TestRatio(t *testing.T) {
+	lim := DefaultLimits
+	for _, tt := range []struct {
+		size, body int
+		ok         bool
+	}{
+		{freeBody, 1, true},
+		{262_160, 13_108, true},
+		{262_161, 13_108, false},
+	} {
+		_, err := unsqueeze(&wirepb.Batch{Size: uint32(tt.size), Compression: deflate, Body: make([]byte, tt.body)}, lim)
+		if refused := err != nil && strings.Contains(err.Error(), "at most 20 times"); refused == tt.ok {
+			t.Errorf("%d bytes out of %d: %v", tt.size, tt.body, err)
 		}
 	}
 }
@@ -285,7 +305,7 @@ func TestDeclarationValidate(t *testing.T) {
 }
 
 func TestAck(t *testing.T) {
-	a := &Ack{Edge: "site-1", Epoch: Epoch{7}, Through: 12, Chain: Hash{8}, Collector: "tokyo-1", Generation: 3, Want: []Range{{13, 20}, {40, 40}}}
+	a := &Ack{Edge: "site-1", Epoch: Epoch{7}, Through: 12, Chain: Hash{8}, Collector: "tokyo-1", Generation: 3, Want: []Range{{13, 20}, {40, 40}}, Have: []Range{{21, 39}, {41, 50}}}
 	b, err := EncodeAck(a)
 	if err != nil {
 		t.Fatal(err)

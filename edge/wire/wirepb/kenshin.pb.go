@@ -107,6 +107,7 @@ type Batch struct {
 	Compression   uint32                 `protobuf:"varint,9,opt,name=compression,proto3" json:"compression,omitempty"` // of body; 0: none, 1: DEFLATE (RFC 1951)
 	Size          uint32                 `protobuf:"varint,10,opt,name=size,proto3" json:"size,omitempty"`              // of body before compression, bytes
 	Body          []byte                 `protobuf:"bytes,11,opt,name=body,proto3" json:"body,omitempty"`               // Columns
+	Kept          uint64                 `protobuf:"varint,12,opt,name=kept,proto3" json:"kept,omitempty"`              // oldest record the edge still has, at most first; 0: not said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +217,13 @@ func (x *Batch) GetBody() []byte {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Batch) GetKept() uint64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
 }
 
 // Columns holds the records of a batch column by column: each number as its
@@ -400,6 +408,7 @@ type Ack struct {
 	Collector     string                 `protobuf:"bytes,6,opt,name=collector,proto3" json:"collector,omitempty"`
 	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"` // rises at every opening of the collector's store
 	Want          []*Range               `protobuf:"bytes,8,rep,name=want,proto3" json:"want,omitempty"`
+	Have          []*Range               `protobuf:"bytes,9,rep,name=have,proto3" json:"have,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +499,13 @@ func (x *Ack) GetWant() []*Range {
 	return nil
 }
 
+func (x *Ack) GetHave() []*Range {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
 // Range is a run of sequence numbers, both included.
 type Range struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -553,7 +569,7 @@ const file_kenshin_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1c\n" +
 	"\talgorithm\x18\x03 \x01(\rR\talgorithm\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xfb\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x8f\x02\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12\x14\n" +
@@ -566,7 +582,8 @@ const file_kenshin_proto_rawDesc = "" +
 	"\vcompression\x18\t \x01(\rR\vcompression\x12\x12\n" +
 	"\x04size\x18\n" +
 	" \x01(\rR\x04size\x12\x12\n" +
-	"\x04body\x18\v \x01(\fR\x04body\"\xa4\x01\n" +
+	"\x04body\x18\v \x01(\fR\x04body\x12\x12\n" +
+	"\x04kept\x18\f \x01(\x04R\x04kept\"\xa4\x01\n" +
 	"\aColumns\x12\x12\n" +
 	"\x04wall\x18\x01 \x03(\x12R\x04wall\x12\x12\n" +
 	"\x04mono\x18\x02 \x03(\x12R\x04mono\x12\x14\n" +
@@ -580,7 +597,7 @@ const file_kenshin_proto_rawDesc = "" +
 	"\aoutcome\x18\x03 \x01(\fR\aoutcome\x12\x14\n" +
 	"\x05delta\x18\x04 \x03(\x11R\x05delta\x12\x16\n" +
 	"\x06widths\x18\x05 \x03(\rR\x06widths\x12\x16\n" +
-	"\x06planes\x18\x06 \x01(\fR\x06planes\"\xdc\x01\n" +
+	"\x06planes\x18\x06 \x01(\fR\x06planes\"\x83\x02\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12\x14\n" +
@@ -591,7 +608,8 @@ const file_kenshin_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12%\n" +
-	"\x04want\x18\b \x03(\v2\x11.kenshin.v1.RangeR\x04want\"+\n" +
+	"\x04want\x18\b \x03(\v2\x11.kenshin.v1.RangeR\x04want\x12%\n" +
+	"\x04have\x18\t \x03(\v2\x11.kenshin.v1.RangeR\x04have\"+\n" +
 	"\x05Range\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02toB\x1aZ\x18kenshin/edge/wire/wirepbb\x06proto3"
@@ -620,11 +638,12 @@ var file_kenshin_proto_goTypes = []any{
 var file_kenshin_proto_depIdxs = []int32{
 	3, // 0: kenshin.v1.Columns.groups:type_name -> kenshin.v1.Group
 	5, // 1: kenshin.v1.Ack.want:type_name -> kenshin.v1.Range
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 2: kenshin.v1.Ack.have:type_name -> kenshin.v1.Range
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_kenshin_proto_init() }

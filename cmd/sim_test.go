@@ -1,0 +1,166 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The simulation is the whole system in one bubble of testing/synctest: agents
+// with their outboxes on disk, the real MQTT client, the real broker, the
+// collector with book, series store and figures. Time passes only when everybody
+// waits, so weeks take seconds; a plan drawn from a seed says what fails when.
+//
+//	KENSHIN_SIM_DAYS    simulated edge-days (default 60)
+//	KENSHIN_SIM_SEED    first seed (default 1); episode n has seed + n
+//	KENSHIN_SIM_REPLAY  a plan written by a run that failed: only that is run
+
+// plan is one episode. It is all that is needed to run it again.
+type plan struct {
+	Seed   uint64  `json:"seed"`
+	Edges  int     `json:"edges"`
+	Days   int     `json:"days"`
+	Small  bool    `json:"small"` // outboxes of 256 KiB: they fill, and drop what is acked
+	Faults []fault `json:"faults"`
+}
+
+// fault is something that goes wrong, after so many minutes.
+type fault struct {
+	At   int    `json:"at_min"`
+	For  int    `json:"for_min,omitempty"`
+	Kind string `json:"kind"`
+	Edge int    `json:"edge"`
+	N    int    `json:"n,omitempty"` // percent, or ms
+}
+
+// kinds are the faults with how often they are drawn. A span is at most so many
+// minutes long; 0 is a moment.
+var kinds = []struct {
+	kind   string
+	weight int
+	span   int
+}{
+	{"cut", 6, 0},            // the edge's connection is reset
+	{"away", 4, 3000},        // the edge reaches no broker
+	{"silent", 4, 120},       // nothing moves on the edge's connection, and nobody says so
+	{"slow", 2, 60},          // every byte takes N ms
+	{"lose", 4, 600},         // the broker says it took a batch and loses it, N percent
+	{"repeat", 3, 600},       // batches come twice
+	{"reorder", 3, 600},      // a batch comes behind the next
+	{"lose-acks", 3, 600},    // N percent of the acks get lost
+	{"old-acks", 3, 600},     // every ack is followed by one from before
+	{"wipe", 3, 0},           // the broker starts again and has forgotten everything
+	{"edge-crash", 6, 0},     // the agent starts from what was on disk
+	{"edge-stop", 2, 600},    // the agent is stopped and started later
+	{"edge-anew", 1, 0},      // the box is imaged anew
+	{"center-crash", 6, 0},   // the collector starts from what was on disk
+	{"center-stop", 3, 2000}, // the collector is stopped and started later
+	{"restore", 2, 0},        // the collector starts from a backup of the book up to N percent of its backups old
+	{"step", 3, 0},           // the edge's clock is set by N minutes
+}
+
+func drawPlan(seed uint64) plan {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	p := plan{Seed: seed, Edges: 12 + rng.IntN(12), Days: 3 + rng.IntN(5), Small: rng.IntN(3) == 0}
+	total := 0
+	for _, k := range kinds {
+		total += k.weight
+	}
+	for at := 30; at < p.Days*24*60; at += 1 + rng.IntN(150) {
+		n := rng.IntN(total)
+		for _, k := range kinds {
+			if n -= k.weight; n >= 0 {
+				continue
+			}
+			f := fault{At: at, Kind: k.kind, Edge: rng.IntN(p.Edges), N: 1 + rng.IntN(100)}
+			if k.span > 0 {
+				f.For = 1 + rng.IntN(1+rng.IntN(k.span))
+			}
+			if k.kind == "step" {
+				f.N = rng.IntN(240) - 120
+			}
+			p.Faults = append(p.Faults, f)
+			break
+		}
+	}
+	return p
+}
+
+func number(t testing.TB, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
+}
+
+func TestSim(t *testing.T) {
+	if file := os.Getenv("KENSHIN_SIM_REPLAY"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p plan
+		if err := json.Unmarshal(text, &p); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		simulate(t, p)
+		return
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 60)), number(t, "KENSHIN_SIM_SEED", 1)
+	began, days, episodes := time.Now(), 0, 0
+	for ; days < budget && !t.Failed(); episodes++ {
+		p := drawPlan(seed + uint64(episodes))
+		t.Run(fmt.Sprintf("seed=%d", p.Seed), func(t *testing.T) { simulate(t, p) })
+		days += p.Edges * p.Days
+	}
+	t.Logf("%d edge-days in %d episodes, seeds %d to %d, in %v", days, episodes, seed, seed+uint64(episodes)-1, time.Since(began).Round(time.Second))
+}
+
+// simulate runs a plan. When an invariant does not hold the plan is written to a file.
+func simulate(t *testing.T, p plan) {
+	dir := ramDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dir, p)
+		defer w.end()
+		if err := w.run(); err != nil {
+			w.fail("%v", err)
+		}
+	})
+	if t.Failed() {
+		text, err := json.MarshalIndent(p, "", " ")
+		file := filepath.Join(os.TempDir(), fmt.Sprintf("kenshin-sim-%d.json", p.Seed))
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		t.Logf("again: KENSHIN_SIM_REPLAY=%s go test -run TestSim ./cmd (%v)", file, err)
+	}
+}
+
+// ramDir returns a folder for the test, in memory where the system has such:
+// what a disk does when it fails is the matter of other rigs.
+func ramDir(t testing.TB) string {
+	t.Helper()
+	if _, err := os.Stat("/dev/shm"); err != nil {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "kenshin-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

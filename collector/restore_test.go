@@ -1,0 +1,158 @@
+package collector
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"kenshin/collector/store"
+	"kenshin/edge/wire"
+)
+
+// figures returns all that a rig's collector says of its projects.
+func figures(r *rig) string {
+	r.t.Helper()
+	r.catchUp()
+	var out []json.RawMessage
+	for i := range 2 {
+		report, err := r.Report(r.t.Context(), "plant", i)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		text, err := json.Marshal(report)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	text, _ := json.Marshal(out)
+	return string(text)
+}
+
+// restore loses the collector's disk and brings it back from a backup.
+func (r *rig) restore(backup string) {
+	r.t.Helper()
+	if err := r.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, name := range append(SeriesFiles(r.cfg.Dir), filepath.Join(r.cfg.Dir, store.BookDir), filepath.Join(r.cfg.Dir, "dead")) {
+		if err := os.RemoveAll(name); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if _, err := store.Restore(r.t.Context(), backup, r.cfg.Dir, r.reader(), time.UnixMilli(start)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.open()
+}
+
+func (r *rig) reader() store.Reader {
+	return store.Reader{Origin: "kenshin/test", Key: r.cfg.Key.Public().(ed25519.PublicKey)}
+}
+
+// TestRestoredIsRefilled: a collector restored from yesterday's backup asks for
+// what it lacks and ends equal to one that never failed.
+func TestRestoredIsRefilled(t *testing.T) {
+	one, two := newSite("site-1", 1), newSite("site-2", 2)
+	never, failed := newRig(t, one, two), newRig(t, one, two)
+	backup := filepath.Join(t.TempDir(), "backup")
+	d := meter("m-1")
+	sent := make(map[*site]uint64)
+	send := func(s *site) {
+		first, last := sent[s]+1, uint64(len(s.recs))
+		for _, r := range []*rig{never, failed} {
+			if err := r.ingest.take([]Message{s.batch(t, first, last)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent[s] = last
+	}
+	var before uint64
+	for hour := range int64(60) {
+		for _, s := range []*site{one, two} {
+			if hour == 0 {
+				s.declare(d)
+			}
+			s.read(d, hour*3_600_000, uint32(1000+hour*hour))
+			send(s)
+		}
+		if hour == 30 { // yesterday's backup, beside the running collector
+			if _, err := store.Backup(t.Context(), failed.cfg.Dir, backup, failed.reader()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before = failed.store.Generation()
+	failed.restore(backup)
+	failed.acks.sent = nil
+	for _, s := range []*site{one, two} { // the edge hears of it with its next batch
+		s.read(d, 60*3_600_000, 9_000)
+		send(s)
+		ack := failed.acks.sent[len(failed.acks.sent)-1]
+		if ack.Generation <= before || ack.Through >= sent[s]-1 || len(ack.Want) != 1 || ack.Want[0].From != ack.Through+1 || ack.Want[0].To != sent[s]-1 {
+			t.Fatalf("ack after restoring %+v; generation was %d, records to %d", ack, before, sent[s])
+		}
+		if ack.Chain != s.after[ack.Through] {
+			t.Error("the ack's chain hash is not that of the edge")
+		}
+		if err := failed.ingest.take([]Message{s.batch(t, ack.Want[0].From, sent[s])}); err != nil {
+			t.Fatal(err)
+		}
+		if ack := failed.acks.sent[len(failed.acks.sent)-1]; ack.Through != sent[s] || len(ack.Want) != 0 {
+			t.Errorf("refilled: %+v, want through %d", ack, sent[s])
+		}
+	}
+	if a, b := figures(never), figures(failed); a != b {
+		t.Errorf("never failed:\n%s\nrestored and refilled:\n%s", a, b)
+	}
+}
+
+// TestHoleThatNobodyCanFill: what neither side has any more is passed over once
+// the edge has signed that it is gone, and the rest is let go.
+func TestHoleThatNobodyCanFill(t *testing.T) {
+	s := newSite("site-1", 1)
+	r := newRig(t, s)
+	d := meter("m-1")
+	s.declare(d)
+	for i := range int64(99) {
+		s.read(d, i*60_000, uint32(i))
+	}
+	take := func(first, last, kept uint64) *wire.Ack {
+		t.Helper()
+		if err := r.ingest.take([]Message{s.batchKept(t, first, last, kept)}); err != nil {
+			t.Fatal(err)
+		}
+		return r.acks.sent[len(r.acks.sent)-1]
+	}
+	for _, tt := range []struct {
+		first, last, kept uint64
+		through           uint64
+		want              []wire.Range
+		gone              uint64
+	}{
+		{1, 10, 0, 10, nil, 0},
+		{81, 90, 1, 10, []wire.Range{{From: 11, To: 80}}, 0}, // restored: all before 81 is still at the edge, as far as is known
+		{91, 95, 51, 10, []wire.Range{{From: 51, To: 80}}, 40},
+		{51, 80, 51, 95, nil, 40},
+		{96, 100, 60, 100, nil, 40},
+		{41, 50, 41, 100, nil, 30}, // it comes after all
+	} {
+		ack := take(tt.first, tt.last, tt.kept)
+		if ack.Through != tt.through || len(ack.Want) != len(tt.want) || len(tt.want) > 0 && ack.Want[0] != tt.want[0] || ack.Chain != s.after[tt.through] {
+			t.Errorf("records %d to %d, kept from %d on: ack %+v; want through %d, %v", tt.first, tt.last, tt.kept, ack, tt.through, tt.want)
+		}
+		if n := r.ingest.gone(); n != tt.gone {
+			t.Errorf("records %d to %d: %d are gone, want %d", tt.first, tt.last, n, tt.gone)
+		}
+	}
+	r.reopen()
+	if n := r.ingest.gone(); n != 30 {
+		t.Errorf("after a start %d records are gone, want 30", n)
+	}
+	if ack := take(99, 100, 60); ack.Through != 100 {
+		t.Errorf("after a start: %+v", ack)
+	}
+}
