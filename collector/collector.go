@@ -124,8 +124,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.ingest.run(ctx) })
 	g.Go(func() error { return c.settle.run(ctx) })
-	g.Go(func() error { c.checkpoints(ctx); return nil })
-	g.Go(func() error { c.scrubs(ctx); return nil })
+	g.Go(func() error { c.upkeep(ctx); return nil })
 	err := g.Wait()
 	if err != nil {
 		return err
@@ -137,41 +136,58 @@ func (c *Collector) Run(ctx context.Context) error {
 	return err
 }
 
-// checkpoints signs one every hour. A full disk is no reason to end: the next
-// hour tries again, and covers what this one did not.
-func (c *Collector) checkpoints(ctx context.Context) {
-	for c.cfg.Clock.Sleep(ctx, time.Hour) == nil {
+// upkeep signs a checkpoint every hour and has the book scrubbed once a day. A full
+// disk is no reason to end: the next hour tries again, and covers what this one
+// did not.
+func (c *Collector) upkeep(ctx context.Context) {
+	var scrub sync.WaitGroup
+	defer scrub.Wait()
+	idle := make(chan struct{}, 1) // holds a token while no scrub runs
+	idle <- struct{}{}
+	for hour := 1; c.cfg.Clock.Sleep(ctx, time.Hour) == nil; hour++ {
 		if _, err := c.store.Checkpoint(); err != nil {
 			c.cfg.Log.Error("no checkpoint this hour", zap.Error(err))
+		}
+		if hour%24 > 0 {
+			continue
+		}
+		select {
+		case <-idle:
+			scrub.Go(func() { c.scrub(ctx); idle <- struct{}{} })
+		default: // yesterday's still runs
 		}
 	}
 }
 
 const scrubBytes = 4 << 20 // read by a scrub in a second at most
 
-// scrubs reads the whole book once a day, slowly, and says what is damaged.
-func (c *Collector) scrubs(ctx context.Context) {
-	for c.cfg.Clock.Sleep(ctx, 24*time.Hour) == nil {
-		read := 0
-		done, err := c.store.Scrub(ctx, func(bytes int) error {
-			if read += bytes; read < scrubBytes/4 {
-				return nil
-			}
-			wait := time.Duration(read) * time.Second / scrubBytes
-			read = 0
-			return c.cfg.Clock.Sleep(ctx, wait)
-		}, func(p store.Problem) {
-			c.cfg.Log.Error("the book is damaged; stop the collector and run `kenshin-collector repair`", zap.Uint64("first", p.First), zap.Uint64("last", p.Last), zap.Error(p.Cause))
-		})
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			c.cfg.Log.Error("scrub", zap.Error(err))
-		default:
-			c.metrics.scrubbed(done)
-			c.cfg.Log.Info("book scrubbed", zap.Uint64("records", done.Records), zap.Int("checkpoints", done.Checkpoints), zap.Int("problems", done.Problems), zap.Int("quarantined", done.Quarantined))
+// scrub reads the whole book, slowly, and says what is damaged. It is the disk
+// that it spares, so it waits by the machine's time.
+func (c *Collector) scrub(ctx context.Context) {
+	read := 0
+	done, err := c.store.Scrub(ctx, func(bytes int) error {
+		if read += bytes; read < scrubBytes/4 {
+			return nil
 		}
+		t := time.NewTimer(time.Duration(read) * time.Second / scrubBytes)
+		defer t.Stop()
+		read = 0
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return nil
+		}
+	}, func(p store.Problem) {
+		c.cfg.Log.Error("the book is damaged; stop the collector and run `kenshin-collector repair`", zap.Uint64("first", p.First), zap.Uint64("last", p.Last), zap.Error(p.Cause))
+	})
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		c.cfg.Log.Error("scrub", zap.Error(err))
+	default:
+		c.metrics.scrubbed(done)
+		c.cfg.Log.Info("book scrubbed", zap.Uint64("records", done.Records), zap.Int("checkpoints", done.Checkpoints), zap.Int("problems", done.Problems), zap.Int("quarantined", done.Quarantined))
 	}
 }
 

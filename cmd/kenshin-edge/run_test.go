@@ -251,7 +251,7 @@ func TestRunRefuses(t *testing.T) {
 	eventually(t, "it runs", func() bool { out, _ := command(t, "status", "--config", file); return out != "" })
 	_, err = command(t, "run", "--config", file)
 	refused(t, err, 2, "that no other agent uses")
-	_, err = command(t, "dump", filepath.Join(filepath.Dir(file), "data", "outbox"))
+	_, err = command(t, "repair", filepath.Join(filepath.Dir(file), "data", "outbox"))
 	refused(t, err, 2, "stop the agent first")
 	_, err = command(t, "status", "--config", configured(t, oneBus))
 	refused(t, err, 2, "set http.listen")
