@@ -138,6 +138,9 @@ func (c *Collector) Run(ctx context.Context) error {
 
 func (c *Collector) checkpoints(ctx context.Context) error {
 	for c.cfg.Clock.Sleep(ctx, time.Hour) == nil {
+		if err := c.retire(); err != nil {
+			return err
+		}
 		if _, err := c.store.Checkpoint(); err != nil {
 			return err
 		}

@@ -3,8 +3,6 @@ package collector
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -182,14 +180,13 @@ func (in *ingest) judge(m Message, pending []*wire.Batch) (*wire.Batch, verdict,
 	if !ok {
 		return nil, 0, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
 	}
-	key := in.rules.edges[edge]
-	if key == nil {
-		return nil, 0, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
+	if len(in.rules.keys[edge]) == 0 {
+		return nil, 0, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: enrol it, or add it with its public key to the collector's configuration", edge)}
 	}
 	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
 		return nil, 0, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
 	}
-	payload, err := wire.Unseal(wire.BatchType, m.Payload, key)
+	payload, err := in.rules.unseal(edge, m.Payload)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -290,7 +287,7 @@ func (in *ingest) ack(s stream) {
 // edgeStates lists every registered edge, also those that never sent anything.
 func edgeStates(rules *rules, seen map[string]edgeState) []edgeState {
 	var out []edgeState
-	for _, id := range slices.Sorted(maps.Keys(rules.edges)) {
+	for _, id := range rules.registered() {
 		st, ok := seen[id]
 		if !ok {
 			st = edgeState{id: id}

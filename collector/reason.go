@@ -11,13 +11,14 @@ import (
 const (
 	reasonTopic     = "topic"
 	reasonIdentity  = "identity"
+	reasonRevoked   = "revoked"
 	reasonSignature = "signature"
 	reasonMalformed = "malformed"
 	reasonChain     = "chain"
 	reasonFork      = "fork"
 )
 
-var reasons = []string{reasonTopic, reasonIdentity, reasonSignature, reasonMalformed, reasonChain, reasonFork}
+var reasons = []string{reasonTopic, reasonIdentity, reasonRevoked, reasonSignature, reasonMalformed, reasonChain, reasonFork}
 
 var (
 	errBrokenChain = errors.New("broken chain")

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"crypto/ed25519"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -13,13 +14,17 @@ import (
 
 // Uplink names the broker and the collector behind it.
 type Uplink struct {
-	Broker       string // "tcp://host:1883"
+	Broker       string // "tcp://host:1883", "tls://host:8883"
 	User         string // the edge id, unless the broker says otherwise
 	Password     string
 	Root         string            // of the topics
 	CollectorKey ed25519.PublicKey // acks signed by any other key are ignored
 	AckTimeout   time.Duration     // without progress for so long, what is not acked is sent again
 	Linger       time.Duration     // how long a reading may wait for others to travel with; 0 sends at once
+	TLS          *tls.Config       // of a tls:// address
+
+	// Explain adds to an error of the connection what to do about it. Nil adds nothing.
+	Explain func(error) error
 }
 
 const (
@@ -37,7 +42,7 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 	u := a.cfg.Uplink // handlers may still run when another is in force
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
-		SetUsername(u.User).SetPassword(u.Password).
+		SetUsername(u.User).SetPassword(u.Password).SetTLSConfig(u.TLS).
 		SetCleanSession(true).SetOrderMatters(false).
 		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2*time.Second).SetMaxReconnectInterval(30*time.Second).
 		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(20*time.Second).SetConnectTimeout(20*time.Second).
@@ -48,8 +53,16 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 			a.cfg.Log.Warn("broker lost; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 		}).
 		SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
-			if failed, ok := n.(mqtt.ConnectionNotificationBrokerFailed); ok && a.linked(false, failed.Reason.Error()) {
-				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(failed.Reason))
+			failed, ok := n.(mqtt.ConnectionNotificationBrokerFailed)
+			if !ok {
+				return
+			}
+			err := failed.Reason
+			if u.Explain != nil {
+				err = u.Explain(err)
+			}
+			if a.linked(false, err.Error()) {
+				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 			}
 		}).
 		SetOnConnectHandler(func(c mqtt.Client) {
