@@ -41,7 +41,7 @@ func NewLink(cfg LinkConfig) *Link {
 	l := &Link{cfg: cfg, ready: make(chan struct{})}
 	o := mqtt.NewClientOptions().AddBroker(cfg.Broker).SetClientID(cfg.ClientID).
 		SetUsername(cfg.User).SetPassword(cfg.Password).
-		SetCleanSession(false).SetAutoAckDisabled(true).SetOrderMatters(true).
+		SetProtocolVersion(4).SetCleanSession(false).SetAutoAckDisabled(true).SetOrderMatters(true).
 		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2 * time.Second).SetMaxReconnectInterval(30 * time.Second).
 		SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).SetWriteTimeout(20 * time.Second).SetConnectTimeout(20 * time.Second).
 		SetTLSConfig(cfg.TLS).
@@ -61,7 +61,7 @@ func (l *Link) notified(_ mqtt.Client, n mqtt.ConnectionNotification) {
 	switch n := n.(type) {
 	case mqtt.ConnectionNotificationConnected:
 		l.why.Store("")
-	case mqtt.ConnectionNotificationBrokerFailed:
+	case mqtt.ConnectionNotificationFailed:
 		err := configs.ExplainTLS(n.Reason, time.Now())
 		if l.why.Swap(err.Error()) != err.Error() {
 			l.cfg.Log.Warn("broker not reached", zap.String("broker", l.cfg.Broker), zap.Error(err))

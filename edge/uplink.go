@@ -43,7 +43,7 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
 		SetUsername(u.User).SetPassword(u.Password).SetTLSConfig(u.TLS).
-		SetCleanSession(true).SetOrderMatters(false).
+		SetProtocolVersion(4).SetCleanSession(true).SetOrderMatters(false).
 		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2*time.Second).SetMaxReconnectInterval(30*time.Second).
 		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(20*time.Second).SetConnectTimeout(20*time.Second).
 		SetWill(state, `{"state":"offline"}`, 1, true).
@@ -53,7 +53,7 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 			a.cfg.Log.Warn("broker lost; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 		}).
 		SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
-			failed, ok := n.(mqtt.ConnectionNotificationBrokerFailed)
+			failed, ok := n.(mqtt.ConnectionNotificationFailed)
 			if !ok {
 				return
 			}
