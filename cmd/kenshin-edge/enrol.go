@@ -46,16 +46,10 @@ func (e *enrolCmd) run(ctx context.Context, cfg *config, w io.Writer) error {
 		return configs.Setup(cfg.dirError(err))
 	}
 	x := enrolment{config: cfg}
-	x.next = e.NewKey || e.Reply != "" && exists(filepath.Join(cfg.Data, nextKey+".key"))
-	name := "edge"
-	if x.next {
-		name = nextKey
-	}
-	key, err := configs.Key(cfg.Data, name)
+	err := x.pick(e.NewKey)
 	if err != nil {
 		return configs.Setup(cfg.dirError(err))
 	}
-	x.key = key
 	switch {
 	case e.Request != "":
 		return x.ask(e.Request, w)
@@ -90,14 +84,24 @@ func (e *enrolCmd) run(ctx context.Context, cfg *config, w io.Writer) error {
 // nextKey is the name of a new signing key until the collector has admitted it.
 const nextKey = "edge-next"
 
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
-
 // enrolment is one in progress.
 type enrolment struct {
 	*config
 	key  ed25519.PrivateKey
 	next bool // key takes the place of the one there is
 }
+
+// pick takes the signing key there is, or a new one.
+func (x *enrolment) pick(next bool) (err error) {
+	name := "edge"
+	if x.next = next; next {
+		name = nextKey
+	}
+	x.key, err = configs.Key(x.Data, name)
+	return err
+}
+
+func (x *enrolment) public() ed25519.PublicKey { return x.key.Public().(ed25519.PublicKey) }
 
 // request makes a TLS key and asks for what the collector has to give.
 func (x *enrolment) request(secret string) (envelope, tlsKey []byte, err error) {
@@ -132,7 +136,7 @@ func (x *enrolment) ask(file string, w io.Writer) error {
 		return err
 	}
 	_, err = fmt.Fprintf(w, "Carry %s to the collector:\n\n  kenshin-collector edges admit %s --reply %s.reply\n\nIt must show edge %s and fingerprint\n  %s\nCarry the reply back: kenshin-edge enrol --reply FILE\n",
-		file, filepath.Base(file), x.Edge, x.Edge, wire.Fingerprint(x.key.Public().(ed25519.PublicKey)))
+		file, filepath.Base(file), x.Edge, x.Edge, wire.Fingerprint(x.public()))
 	return err
 }
 
@@ -141,6 +145,13 @@ func (x *enrolment) takeFile(file string) error {
 	envelope, err := os.ReadFile(file)
 	if err != nil {
 		return configs.Setup(err)
+	}
+	if a, err := wire.DecodeAdmission(envelope); err == nil && !x.public().Equal(ed25519.PublicKey(a.Key)) {
+		if _, err := os.Stat(filepath.Join(x.Data, nextKey+".key")); err == nil { // the request was for a new key
+			if err := x.pick(true); err != nil {
+				return err
+			}
+		}
 	}
 	tlsKey, err := configs.ReadSecret(x.pendingKey())
 	if err != nil {
@@ -210,7 +221,7 @@ func (x *enrolment) take(envelope, tlsKey []byte, known ed25519.PublicKey) error
 	if err != nil {
 		return err
 	}
-	pub := x.key.Public().(ed25519.PublicKey)
+	pub := x.public()
 	switch {
 	case a.Edge != x.Edge || !pub.Equal(ed25519.PublicKey(a.Key)):
 		return fmt.Errorf("the answer is for edge %s with key %.16s, this is %s with %.16s", a.Edge, wire.Fingerprint(a.Key), x.Edge, wire.Fingerprint(pub))
@@ -256,7 +267,7 @@ func (x *enrolment) take(envelope, tlsKey []byte, known ed25519.PublicKey) error
 
 // report says what is in force now, and what the configuration overrides.
 func (x *enrolment) report(w io.Writer) error {
-	fmt.Fprintf(w, "edge %s is admitted with key %.16s\n", x.Edge, wire.Fingerprint(x.key.Public().(ed25519.PublicKey)))
+	fmt.Fprintf(w, "edge %s is admitted with key %.16s\n", x.Edge, wire.Fingerprint(x.public()))
 	for _, n := range []string{enrolledBroker, enrolledURL} {
 		if text, err := os.ReadFile(x.enrolled(n)); err == nil {
 			fmt.Fprintf(w, "%-14s %s", n, text)

@@ -80,7 +80,11 @@ func Open(dir, name string, now func() time.Time) (*Authority, error) {
 }
 
 func (a *Authority) create(name string) error {
-	if err := os.MkdirAll(filepath.Join(a.dir, "issued"), 0o700); err != nil {
+	err := os.MkdirAll(filepath.Dir(a.dir), 0o755)
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(a.dir, "issued"), 0o700)
+	}
+	if err != nil {
 		return err
 	}
 	key, text, err := NewKey()
