@@ -28,6 +28,7 @@ var rule = []struct {
 	{"edge/outbox", []string{"edge/wire", "edge/journal"}},
 	{"edge", []string{"edge/...", "!edge/plant"}},
 	{"edge/plant", []string{"edge/modbus", "edge/device"}},
+	{"collector/ca", []string{"configs"}},
 	{"collector/store", []string{"edge/journal", "edge/wire"}},
 	{"collector/series", []string{"edge/wire", "calc"}},
 	{"collector", []string{"calc", "configs", "collector/store", "collector/series", "edge/wire"}},
