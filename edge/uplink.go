@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -41,6 +43,7 @@ const (
 func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 	u := a.cfg.Uplink // handlers may still run when another is in force
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
+	var remedies atomic.Value // string: what was said last to be done
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
 		SetUsername(u.User).SetPassword(u.Password).SetTLSConfig(u.TLS).
 		SetProtocolVersion(4).SetCleanSession(true).SetOrderMatters(false).
@@ -57,11 +60,13 @@ func (a *Agent) connect(events chan<- linkEvent) mqtt.Client {
 			if !ok {
 				return
 			}
-			err := failed.Reason
+			raw, err := failed.Reason, failed.Reason
 			if u.Explain != nil {
-				err = u.Explain(err)
+				err = u.Explain(raw)
 			}
-			if a.linked(false, err.Error()) {
+			remedy := strings.TrimPrefix(err.Error(), raw.Error())
+			news := a.linked(false, err.Error())
+			if said := remedies.Swap(remedy); news || remedy != "" && said != remedy {
 				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 			}
 		}).
