@@ -1,7 +1,10 @@
 package cmd
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -15,6 +18,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"kenshin/collector/ca"
 	"kenshin/configs"
 )
 
@@ -147,6 +151,38 @@ func read(t testing.TB, dir, name string) string {
 	return string(text)
 }
 
+func (s *secureSite) certFile(edge string) string {
+	return filepath.Join(s.dir, edge, "enrolled", "tls.pem")
+}
+
+// expire gives an edge a certificate of two years ago.
+func (s *secureSite) expire(edge string) {
+	s.Helper()
+	a, err := ca.Open(filepath.Join(s.dir, "c", "ca"), "c", func() time.Time { return time.Now().AddDate(-2, 0, 0) })
+	if err != nil {
+		s.Fatal(err)
+	}
+	signing, err := configs.Key(filepath.Join(s.dir, edge), "edge")
+	if err != nil {
+		s.Fatal(err)
+	}
+	key, text, err := ca.NewKey()
+	if err != nil {
+		s.Fatal(err)
+	}
+	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		s.Fatal(err)
+	}
+	cert, err := a.Edge(request, edge, signing.Public().(ed25519.PublicKey))
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(s.certFile(edge), append(text, cert...), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // TestEnrolledEdge takes a box from its token over rotation to its revocation,
 // with the broker in the collector's process.
 func TestEnrolledEdge(t *testing.T) {
@@ -182,6 +218,15 @@ func TestEnrolledEdge(t *testing.T) {
 		t.Errorf("%s", l)
 	}
 	plain.interrupt(20 * time.Second)
+
+	// An expired certificate stops no reading, and is renewed by the signing key.
+	agent.interrupt(20 * time.Second)
+	s.expire("site-1")
+	agent = s.edge("site-1")
+	s.delivered("site-1")
+	if pair, err := tls.LoadX509KeyPair(s.certFile("site-1"), s.certFile("site-1")); err != nil || pair.Leaf.NotAfter.Before(time.Now()) {
+		t.Errorf("the certificate was not renewed: %v", err)
+	}
 
 	// Rotation: the agent goes on under the old key until it is started again.
 	s.must("kenshin-edge", "site-1.yaml", append(s.token("site-1"), "--new-key")...)
