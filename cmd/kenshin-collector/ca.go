@@ -78,7 +78,10 @@ func (c *config) mosquitto(ctx context.Context, a *ca.Authority, dir string, por
 			return fmt.Errorf("give %s to the owner of its folder: %w", path, err)
 		}
 	}
-	_, err = fmt.Fprintf(stdout, "mosquitto -c %s\nThe collector connects with `broker.url: tls://%s:%d`. After writing these files again: kill -HUP the broker.\n", filepath.Join(dir, "mosquitto.conf"), c.TLS.Names[0], port)
+	fmt.Fprintf(stdout, "mosquitto -c %s\nAfter writing these files again: kill -HUP the broker.\n", filepath.Join(dir, "mosquitto.conf"))
+	if c.Broker.URL == "" {
+		_, err = fmt.Fprintf(stdout, "The collector connects with `broker.url: tls://%s:%d`.\n", c.TLS.Names[0], port)
+	}
 	return err
 }
 

@@ -85,9 +85,9 @@ func (c *config) validate(text []byte) error {
 	case (c.Broker.Listen == "") == (c.Broker.URL == ""):
 		return wrong("$", "want one of `broker.listen` and `broker.url`", "listen starts a broker in this process, url names one outside")
 	}
-	if host, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
 		return wrong("$.http.listen", err.Error(), "write host:port, such as 127.0.0.1:8080")
-	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && c.HTTP.Token == "" {
+	} else if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
 		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")
 	}
 	if err := c.validateTLS(wrong); err != nil {
@@ -111,6 +111,13 @@ func (c *config) validate(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// loopback tells whether nobody but this machine can reach an address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // edges returns the registered edges with their keys.

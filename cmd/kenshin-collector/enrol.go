@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -17,6 +18,8 @@ import (
 	"kenshin/configs"
 	"kenshin/edge/wire"
 )
+
+const enrolWithin = 10 * time.Second // for the request to come
 
 // enrolHandler answers boxes that bring a token, and those that are registered
 // and want their next certificate. It asks for no API token: the enrolment is
@@ -41,6 +44,7 @@ func (c *config) enrolHandler(col *collector.Collector, log *zap.Logger) (http.H
 			refuse(http.StatusForbidden, errors.New("a token must not travel in the open: set http.tls, or carry files (kenshin-edge enrol --request)"))
 			return
 		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(enrolWithin)) // there is always one
 		envelope, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnrolment))
 		if err != nil {
 			refuse(http.StatusBadRequest, err)

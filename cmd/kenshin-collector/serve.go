@@ -74,6 +74,9 @@ func (c *config) source(check func(edge, fingerprint string) error, log *zap.Log
 	if err != nil {
 		return nil, err
 	}
+	if settings == nil && !loopback(c.Broker.Listen) {
+		log.Warn("others can reach the broker and it has no TLS: passwords travel in the open; set broker.tls", zap.String("listen", c.Broker.Listen))
+	}
 	receive := new(func(collector.Message))
 	b, err := broker.Listen(broker.Config{
 		Listen: c.Broker.Listen, Root: c.Broker.Root, Log: log, Authenticate: c.authenticate, TLS: settings,

@@ -116,8 +116,8 @@ func TestCertificates(t *testing.T) {
 	if id, fp, err := Identify(seen); id != "site-1" || fp != wire.Fingerprint(signing) || err != nil {
 		t.Errorf("the certificate names %s with key %s, %v", id, fp, err)
 	}
-	if len(seen.DNSNames) > 0 || seen.IsCA {
-		t.Error("something of the request was taken over")
+	if len(seen.DNSNames) > 0 || seen.IsCA || len(seen.ExtKeyUsage) != 1 || seen.ExtKeyUsage[0] != x509.ExtKeyUsageClientAuth {
+		t.Error("the certificate is for more than a client, or something of the request was taken over")
 	}
 
 	// A client certificate is none for a server, not even for a name it asked for.
