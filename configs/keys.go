@@ -73,7 +73,22 @@ func newKey(dir, name string) (ed25519.PrivateKey, error) {
 	return key, err
 }
 
-// WriteFile makes a small file durable under its name only once it is whole.
+// Folder makes a folder inside one that may be there, for its owner's use.
+func Folder(path string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return giveTo(path, filepath.Dir(path))
+}
+
+// WriteFile makes a small file durable under its name only once it is whole. It
+// belongs to the owner of its folder.
 func WriteFile(path string, text []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
@@ -86,7 +101,7 @@ func WriteFile(path string, text []byte, mode os.FileMode) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close(), giveTo(path+".new", filepath.Dir(path))); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

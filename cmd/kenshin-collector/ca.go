@@ -70,12 +70,8 @@ func (c *config) mosquitto(ctx context.Context, a *ca.Authority, dir string, por
 		{"ca.crt", string(a.PEM()), 0o644}, {"server.pem", string(server), 0o600}, {"revoked.pem", string(crl), 0o644},
 		{"acl", fmt.Sprintf(mosquittoACL, ca.CollectorName, c.Broker.Root), 0o600}, {"mosquitto.conf", fmt.Sprintf(mosquittoConf, port, dir), 0o644},
 	} {
-		path := filepath.Join(dir, f.name)
-		if err := configs.WriteFile(path, []byte(f.text), f.mode); err != nil {
+		if err := configs.WriteFile(filepath.Join(dir, f.name), []byte(f.text), f.mode); err != nil {
 			return configs.Setup(err)
-		}
-		if err := giveTo(path, dir); err != nil {
-			return fmt.Errorf("give %s to the owner of its folder: %w", path, err)
 		}
 	}
 	fmt.Fprintf(stdout, "mosquitto -c %s\nAfter writing these files again: kill -HUP the broker.\n", filepath.Join(dir, "mosquitto.conf"))

@@ -85,7 +85,7 @@ func (c *config) socket() string { return filepath.Join(c.Data, "orders", "socke
 // listenOrders opens the socket. The book is locked by now, so a socket that is
 // there already was left by a process that is gone.
 func (c *config) listenOrders() (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(c.socket()), 0o700); err != nil {
+	if err := configs.Folder(filepath.Dir(c.socket()), 0o700); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(c.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {

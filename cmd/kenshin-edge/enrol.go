@@ -42,7 +42,7 @@ func (e *enrolCmd) run(ctx context.Context, cfg *config, w io.Writer) error {
 	if e.Request != "" && (online || e.Reply != "") || e.Reply != "" && online {
 		return configs.Setup(errors.New("want one of --token, --request and --reply"))
 	}
-	if err := os.MkdirAll(cfg.enrolled(""), 0o755); err != nil {
+	if err := configs.Folder(filepath.Join(cfg.Data, "enrolled"), 0o755); err != nil {
 		return configs.Setup(cfg.dirError(err))
 	}
 	x := enrolment{config: cfg}

@@ -80,9 +80,9 @@ func Open(dir, name string, now func() time.Time) (*Authority, error) {
 }
 
 func (a *Authority) create(name string) error {
-	err := os.MkdirAll(filepath.Dir(a.dir), 0o755)
+	err := configs.Folder(a.dir, 0o700)
 	if err == nil {
-		err = os.MkdirAll(filepath.Join(a.dir, "issued"), 0o700)
+		err = configs.Folder(filepath.Join(a.dir, "issued"), 0o700)
 	}
 	if err != nil {
 		return err

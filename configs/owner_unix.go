@@ -1,14 +1,15 @@
 //go:build unix
 
-package main
+package configs
 
 import (
 	"os"
 	"syscall"
 )
 
-// giveTo gives a file to the owner of a folder, when that is another and we may:
-// a service reads its keys as its own user.
+// giveTo gives a file or folder to the owner of the folder it is in, when we are
+// root: what an administrator writes for a service, the service must read as its
+// own user.
 func giveTo(path, dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
