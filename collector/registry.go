@@ -342,6 +342,9 @@ func CheckSignatures(book *store.Store) (batches int, err error) {
 			_, err := rules.take(r)
 			return err
 		}
+		if r.Kind != store.Batch {
+			return nil
+		}
 		batches++
 		if _, err := rules.unseal(r.Subject, r.Payload); err != nil {
 			return fmt.Errorf("record %d: %w", r.Index, err)
