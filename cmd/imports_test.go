@@ -29,6 +29,7 @@ var rule = []struct {
 	{"edge/outbox", []string{"edge/wire", "edge/journal"}},
 	{"edge", []string{"edge/...", "!edge/plant"}},
 	{"edge/plant", []string{"edge/modbus", "edge/device"}},
+	{"collector/ca", []string{"configs"}},
 	{"collector/store", []string{"edge/journal", "edge/wire"}},
 	{"collector/invariant", []string{"collector", "collector/store", "edge/wire"}},
 	{"collector/series", []string{"edge/wire", "calc"}},

@@ -145,6 +145,9 @@ func (c *Collector) upkeep(ctx context.Context) {
 	idle := make(chan struct{}, 1) // holds a token while no scrub runs
 	idle <- struct{}{}
 	for hour := 1; c.cfg.Clock.Sleep(ctx, time.Hour) == nil; hour++ {
+		if err := c.retire(); err != nil {
+			c.cfg.Log.Error("replaced keys are not ended this hour", zap.Error(err))
+		}
 		if _, err := c.store.Checkpoint(); err != nil {
 			c.cfg.Log.Error("no checkpoint this hour", zap.Error(err))
 		}

@@ -23,9 +23,12 @@ const (
 	decideEdge        = "edge"
 	decideMethodology = "methodology"
 	decideProject     = "project"
-	decideRuling      = "ruling" // on a counter, of a project; Name is "project id"
-	decideInput       = "input"  // a dated input
-	decideSplit       = "split"  // credits of a vintage, in whole tonnes
+	decideRuling      = "ruling"   // on a counter, of a project; Name is "project id"
+	decideInput       = "input"    // a dated input
+	decideSplit       = "split"    // credits of a vintage, in whole tonnes
+	decideToken       = "token"    // for an edge, see registry.go
+	decideKey         = "edge-key" // admits one
+	decideKeyEnd      = "edge-key-end"
 )
 
 // decision is the payload of a store.Decision record: who put what in force,
@@ -37,7 +40,11 @@ type decision struct {
 	Name    string `json:"name"` // file name, edge id, or project and id of a ruling, input or split
 	Who     string `json:"who"`
 	Why     string `json:"why"`
-	Text    string `json:"text"` // the YAML text, the edge's public key in base64, or JSON of a ruling, input or split; "" takes it out of force
+	Text    string `json:"text"`            // the YAML text, the edge's public key in base64, the hash of a token, or JSON of a ruling, input or split; "" takes it out of force
+	Token   string `json:"token,omitempty"` // edge-key: hash of the token that was used up
+	Until   int64  `json:"until,omitempty"` // token: last moment it is taken, ms UTC
+
+	at uint64 // position in the book
 }
 
 const decisionVersion = 1
@@ -59,7 +66,7 @@ type Edge struct {
 
 // rules is what the decisions of the book add up to.
 type rules struct {
-	edges         map[string]ed25519.PublicKey
+	registry
 	methodologies map[string]*calc.Methodology // by "number version"
 	origins       map[string]decision          // of methodologies, by the same
 	projects      []*calc.Project              // in the order they came in force
@@ -70,7 +77,7 @@ type rules struct {
 
 func newRules() *rules {
 	return &rules{
-		edges:         make(map[string]ed25519.PublicKey),
+		registry:      newRegistry(),
 		methodologies: make(map[string]*calc.Methodology),
 		origins:       make(map[string]decision),
 		names:         make(map[string]string),
@@ -88,6 +95,7 @@ func (r *rules) take(rec *store.Record) (*calc.Project, error) {
 	if d.Version != decisionVersion {
 		return nil, fmt.Errorf("decision in record %d: version %d, this program reads %d", rec.Index, d.Version, decisionVersion)
 	}
+	d.at = rec.Index
 	p, err := r.apply(d)
 	if err != nil {
 		return nil, fmt.Errorf("decision in record %d: %w", rec.Index, err)
@@ -105,12 +113,12 @@ func (r *rules) apply(d decision) (*calc.Project, error) {
 		return nil, nil
 	}
 	switch d.Kind {
+	case decideToken, decideKey, decideKeyEnd:
+		return nil, r.admission(d)
 	case decideEdge:
-		key, err := base64.StdEncoding.DecodeString(d.Text)
-		if err != nil || len(key) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("edge %s: %q is not an Ed25519 public key in base64", d.Name, d.Text)
+		if err := r.admission(d); err != nil {
+			return nil, err
 		}
-		r.edges[d.Name] = key
 	case decideMethodology:
 		var m calc.Methodology
 		if err := configs.Decode(d.Name, []byte(d.Text), &m); err != nil {
@@ -154,7 +162,7 @@ func (r *rules) withdraw(d decision) {
 	delete(r.texts, d.key())
 	switch d.Kind {
 	case decideEdge:
-		delete(r.edges, d.Name)
+		r.endConfigured(d)
 	case decideProject:
 		r.projects = slices.DeleteFunc(r.projects, func(p *calc.Project) bool { return r.names[p.Reference] == d.Name })
 	}

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"maps"
@@ -149,6 +150,7 @@ func (in *ingest) run(ctx context.Context) error {
 // judged is what was found out about a message.
 type judged struct {
 	batch   *wire.Batch
+	key     ed25519.PublicKey // that signed it
 	verdict verdict
 	err     error
 }
@@ -165,6 +167,9 @@ func (in *ingest) take(group []Message) error {
 	var letters []store.DeadLetter
 	for i, m := range group {
 		j := &list[i]
+		if j.err == nil {
+			j.err = in.rules.admits(j.batch.Edge, j.key)
+		}
 		if j.err == nil {
 			j.verdict, j.err = g.offer(j.batch)
 		}
@@ -234,7 +239,7 @@ func (in *ingest) checkAll(group []Message) []judged {
 	var next atomic.Int64
 	work := func() {
 		for i := next.Add(1) - 1; int(i) < len(group); i = next.Add(1) - 1 {
-			list[i].batch, list[i].err = in.check(group[i])
+			list[i].batch, list[i].key, list[i].err = in.check(group[i])
 		}
 	}
 	var wg sync.WaitGroup
@@ -247,36 +252,37 @@ func (in *ingest) checkAll(group []Message) []judged {
 }
 
 // check says whether a message is a whole batch of the edge on whose topic it
-// came, by itself. What costs least comes first.
-func (in *ingest) check(m Message) (*wire.Batch, error) {
+// came, by itself, and which of the edge's keys signed it; that the key may, is for
+// take to say. What costs least comes first.
+func (in *ingest) check(m Message) (*wire.Batch, ed25519.PublicKey, error) {
 	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
-		return nil, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
+		return nil, nil, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
 	}
 	edge, ok := wire.ParseUp(in.cfg.Root, m.Topic)
 	if !ok {
-		return nil, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
+		return nil, nil, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
 	}
 	in.mu.Lock()
-	key := in.rules.edges[edge]
+	keys := slices.Clone(in.rules.keys[edge])
 	in.mu.Unlock()
-	if key == nil {
-		return nil, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: add it with its public key to the collector's configuration", edge)}
+	if len(keys) == 0 {
+		return nil, nil, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: enrol it, or add it with its public key to the collector's configuration", edge)}
 	}
-	payload, err := wire.Unseal(wire.BatchType, m.Payload, key)
+	payload, key, err := unseal(edge, keys, m.Payload)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b, err := wire.DecodeBatch(payload, in.cfg.Limits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if b.Edge != edge {
-		return nil, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
+		return nil, nil, refusal{reasonIdentity, fmt.Errorf("a batch of edge %q on the topic of %q", b.Edge, edge)}
 	}
 	if err := checkKeys(b); err != nil {
-		return nil, refusal{reasonMalformed, err}
+		return nil, nil, refusal{reasonMalformed, err}
 	}
-	return b, nil
+	return b, key, nil
 }
 
 // judging compares the batches of a group with the book and with one another.
@@ -427,7 +433,7 @@ func (in *ingest) ack(s stream) {
 // edgeStates lists every registered edge, also those that never sent anything.
 func edgeStates(rules *rules, seen map[string]edgeState) []edgeState {
 	var out []edgeState
-	for _, id := range slices.Sorted(maps.Keys(rules.edges)) {
+	for _, id := range rules.registered() {
 		st, ok := seen[id]
 		if !ok {
 			st = edgeState{id: id}

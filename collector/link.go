@@ -2,21 +2,26 @@ package collector
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/zap"
+
+	"kenshin/configs"
 )
 
 // LinkConfig names a broker outside the process.
 type LinkConfig struct {
-	Broker   string // "tcp://host:1883"
+	Broker   string // "tcp://host:1883", "tls://host:8883"
 	ClientID string // fixed: the broker keeps this session's messages while the collector is away
 	User     string
 	Password string
 	Root     string
+	TLS      *tls.Config // of a tls:// address
 	Log      *zap.Logger
 }
 
@@ -28,6 +33,7 @@ type Link struct {
 	client mqtt.Client
 	ready  chan struct{} // closed when Run has set receive
 	in     func(Message)
+	why    atomic.Value // string: the broker is not reached
 }
 
 // NewLink returns a Link. It connects when Run does.
@@ -35,16 +41,32 @@ func NewLink(cfg LinkConfig) *Link {
 	l := &Link{cfg: cfg, ready: make(chan struct{})}
 	o := mqtt.NewClientOptions().AddBroker(cfg.Broker).SetClientID(cfg.ClientID).
 		SetUsername(cfg.User).SetPassword(cfg.Password).
-		SetCleanSession(false).SetAutoAckDisabled(true).SetOrderMatters(true).
+		SetProtocolVersion(4).SetCleanSession(false).SetAutoAckDisabled(true).SetOrderMatters(true).
 		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2 * time.Second).SetMaxReconnectInterval(30 * time.Second).
 		SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).SetWriteTimeout(20 * time.Second).SetConnectTimeout(20 * time.Second).
+		SetTLSConfig(cfg.TLS).
 		SetDefaultPublishHandler(l.receive).
+		SetConnectionNotificationHandler(l.notified).
 		SetOnConnectHandler(l.connected).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
 			cfg.Log.Warn("broker lost", zap.String("broker", cfg.Broker), zap.Error(err))
 		})
 	l.client = mqtt.NewClient(o)
 	return l
+}
+
+// notified says why the broker is not reached: when that changes, as paho tries
+// again every few seconds.
+func (l *Link) notified(_ mqtt.Client, n mqtt.ConnectionNotification) {
+	switch n := n.(type) {
+	case mqtt.ConnectionNotificationConnected:
+		l.why.Store("")
+	case mqtt.ConnectionNotificationFailed:
+		err := configs.ExplainTLS(n.Reason, time.Now())
+		if l.why.Swap(err.Error()) != err.Error() {
+			l.cfg.Log.Warn("broker not reached", zap.String("broker", l.cfg.Broker), zap.Error(err))
+		}
+	}
 }
 
 // Run receives until ctx ends. The broker may come and go meanwhile.

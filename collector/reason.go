@@ -11,6 +11,7 @@ import (
 const (
 	reasonTopic     = "topic"
 	reasonIdentity  = "identity"
+	reasonRevoked   = "revoked"
 	reasonSignature = "signature"
 	reasonMalformed = "malformed"
 	reasonChain     = "chain"
@@ -18,7 +19,7 @@ const (
 	reasonBook      = "book" // what it would have to equal cannot be read in the book
 )
 
-var reasons = []string{reasonTopic, reasonIdentity, reasonSignature, reasonMalformed, reasonChain, reasonFork, reasonBook}
+var reasons = []string{reasonTopic, reasonIdentity, reasonRevoked, reasonSignature, reasonMalformed, reasonChain, reasonFork, reasonBook}
 
 var (
 	errBrokenChain = errors.New("broken chain")

@@ -22,7 +22,11 @@ func (c *Collector) Replay() (Replayed, error) {
 			return nil
 		}
 		m := Message{Topic: l.Topic, Payload: l.Bytes}
-		if _, err := c.ingest.check(m); err != nil {
+		b, key, err := c.ingest.check(m)
+		if err == nil {
+			err = c.ingest.rules.admits(b.Edge, key)
+		}
+		if err != nil {
 			out.Refused++
 			return nil
 		}
@@ -35,7 +39,7 @@ func (c *Collector) Replay() (Replayed, error) {
 	for _, m := range list {
 		before := c.store.Size()
 		g := judging{ingest: c.ingest}
-		if b, err := c.ingest.check(m); err == nil {
+		if b, _, err := c.ingest.check(m); err == nil {
 			if _, err = g.offer(b); err != nil { // keeping it again would say nothing new
 				out.Refused++
 				continue

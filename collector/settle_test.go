@@ -340,7 +340,7 @@ func TestConfigurationIsDecidedOnce(t *testing.T) {
 		t.Errorf("projects %v, %v", p, err)
 	}
 	r.send(b.batch(t, 1, 2))
-	if got := r.counts(); got != "0 stored 0 repeated 1 identity" {
+	if got := r.counts(); got != "0 stored 0 repeated 1 revoked" {
 		t.Errorf("a batch of an edge that is gone: %s", got)
 	}
 	a.read(meter("m-1"), 7_200_000, 5000)

@@ -18,19 +18,12 @@ import (
 // dir/name.pub. The private half never leaves the machine.
 func Key(dir, name string) (ed25519.PrivateKey, error) {
 	path := filepath.Join(dir, name+".key")
-	text, err := os.ReadFile(path)
+	text, err := ReadSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return newKey(dir, name)
 	}
 	if err != nil {
 		return nil, err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, &Error{File: path, Problem: fmt.Sprintf("the private key has mode %#o", info.Mode().Perm()), Remedy: "chmod 600, and make a new key if others may have read it"}
 	}
 	bad := &Error{File: path, Problem: "this is no Ed25519 private key in PEM", Remedy: "restore it, or move it away to have a new one made and registered"}
 	block, _ := pem.Decode(text)
@@ -42,6 +35,23 @@ func Key(dir, name string) (ed25519.PrivateKey, error) {
 		return key, nil
 	}
 	return nil, bad
+}
+
+// ReadSecret reads a file that nobody but its owner may read. One that others
+// can read is an error.
+func ReadSecret(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, &Error{File: path, Problem: fmt.Sprintf("the private key has mode %#o", info.Mode().Perm()), Remedy: "chmod 600, and make a new key if others may have read it"}
+	}
+	return text, nil
 }
 
 func newKey(dir, name string) (ed25519.PrivateKey, error) {
@@ -56,24 +66,42 @@ func newKey(dir, name string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = write(filepath.Join(dir, name+".pub"), []byte(PublicText(key)+"\n"), 0o644)
+	err = WriteFile(filepath.Join(dir, name+".pub"), []byte(PublicText(key)+"\n"), 0o644)
 	if err == nil {
-		err = write(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+		err = WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 	}
 	return key, err
 }
 
-// write makes a small file durable under its name only once it is whole.
-func write(path string, text []byte, mode os.FileMode) error {
+// Folder makes a folder inside one that may be there, for its owner's use.
+func Folder(path string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return giveTo(path, filepath.Dir(path))
+}
+
+// WriteFile makes a small file durable under its name only once it is whole. It
+// belongs to the owner of its folder.
+func WriteFile(path string, text []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	err = f.Chmod(mode) // of one that a crash left, too
+	if err == nil {
+		_, err = f.Write(text)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close(), giveTo(path+".new", filepath.Dir(path))); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

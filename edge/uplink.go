@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -18,13 +20,17 @@ import (
 
 // Uplink names the broker and the collector behind it.
 type Uplink struct {
-	Broker       string // "tcp://host:1883"
+	Broker       string // "tcp://host:1883", "tls://host:8883"
 	User         string // the edge id, unless the broker says otherwise
 	Password     string
 	Root         string            // of the topics
 	CollectorKey ed25519.PublicKey // acks signed by any other key are ignored
 	AckTimeout   time.Duration     // without progress for so long, what is not acked is sent again
 	Linger       time.Duration     // how long a reading may wait for others to travel with; 0 sends at once
+	TLS          *tls.Config       // of a tls:// address
+
+	// Explain adds to an error of the connection what to do about it. Nil adds nothing.
+	Explain func(error) error
 
 	// Dial opens a connection in place of the network; nil in all but rigs.
 	Dial func() (net.Conn, error)
@@ -49,9 +55,10 @@ func (a *Agent) connect(ctx context.Context, events chan<- linkEvent) mqtt.Clien
 	u := a.cfg.Uplink // handlers may still run when another is in force
 	state := wire.StateTopic(u.Root, a.cfg.Edge)
 	first := true
+	var remedies atomic.Value // string: what was said last to be done
 	o := mqtt.NewClientOptions().AddBroker(u.Broker).SetClientID(a.cfg.Edge).
-		SetUsername(u.User).SetPassword(u.Password).
-		SetCleanSession(true).SetOrderMatters(false).
+		SetUsername(u.User).SetPassword(u.Password).SetTLSConfig(u.TLS).
+		SetProtocolVersion(4).SetCleanSession(true).SetOrderMatters(false).
 		SetAutoReconnect(true).SetConnectRetry(true).SetConnectRetryInterval(2*time.Second).SetMaxReconnectInterval(30*time.Second).
 		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(20*time.Second).SetConnectTimeout(20*time.Second).
 		SetWill(state, `{"state":"offline"}`, 1, true).
@@ -61,8 +68,18 @@ func (a *Agent) connect(ctx context.Context, events chan<- linkEvent) mqtt.Clien
 			a.cfg.Log.Warn("broker lost; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 		}).
 		SetConnectionNotificationHandler(func(_ mqtt.Client, n mqtt.ConnectionNotification) {
-			if failed, ok := n.(mqtt.ConnectionNotificationBrokerFailed); ok && a.linked(false, failed.Reason.Error()) {
-				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(failed.Reason))
+			failed, ok := n.(mqtt.ConnectionNotificationFailed)
+			if !ok {
+				return
+			}
+			raw, err := failed.Reason, failed.Reason
+			if u.Explain != nil {
+				err = u.Explain(raw)
+			}
+			remedy := strings.TrimPrefix(err.Error(), raw.Error())
+			news := a.linked(false, err.Error())
+			if said := remedies.Swap(remedy); news || remedy != "" && said != remedy {
+				a.cfg.Log.Warn("broker not reached; readings are kept in the outbox", zap.String("broker", u.Broker), zap.Error(err))
 			}
 		}).
 		SetConnectionAttemptHandler(func(_ *url.URL, t *tls.Config) *tls.Config {

@@ -33,13 +33,26 @@ type config struct {
 		User     string `yaml:"user"`
 		Password string `yaml:"password"`
 		Root     string `yaml:"root"`
+
+		TLS       string `yaml:"tls"`        // of listen: "", server or mutual
+		PublicURL string `yaml:"public_url"` // told to edges that enrol
+		CAFile    string `yaml:"ca_file"`    // of url
+		CertFile  string `yaml:"cert_file"`  // of url: the collector's own; of listen: the server's
+		KeyFile   string `yaml:"key_file"`
 	} `yaml:"broker"`
+	TLS struct {
+		Names []string `yaml:"names"`
+	} `yaml:"tls"`
 	Edges         []edgeConfig `yaml:"edges"`
 	Methodologies []string     `yaml:"methodologies"`
 	Projects      []string     `yaml:"projects"`
 	HTTP          struct {
-		Listen string `yaml:"listen"`
-		Token  string `yaml:"token"`
+		Listen    string `yaml:"listen"`
+		Token     string `yaml:"token"`
+		TLS       bool   `yaml:"tls"`
+		CertFile  string `yaml:"cert_file"`
+		KeyFile   string `yaml:"key_file"`
+		PublicURL string `yaml:"public_url"`
 	} `yaml:"http"`
 	Log configs.Log `yaml:"log"`
 }
@@ -72,10 +85,13 @@ func (c *config) validate(text []byte) error {
 	case (c.Broker.Listen == "") == (c.Broker.URL == ""):
 		return wrong("$", "want one of `broker.listen` and `broker.url`", "listen starts a broker in this process, url names one outside")
 	}
-	if host, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
 		return wrong("$.http.listen", err.Error(), "write host:port, such as 127.0.0.1:8080")
-	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && c.HTTP.Token == "" {
+	} else if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
 		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")
+	}
+	if err := c.validateTLS(wrong); err != nil {
+		return err
 	}
 	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
 		return wrong("$.log.level", fmt.Sprintf("level %q", c.Log.Level), "want debug, info, warn or error")
@@ -95,6 +111,13 @@ func (c *config) validate(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// loopback tells whether nobody but this machine can reach an address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // edges returns the registered edges with their keys.
@@ -192,7 +215,10 @@ func (c *config) describe(w io.Writer) error {
 	if c.Broker.URL != "" {
 		broker = c.Broker.URL
 	}
-	fmt.Fprintf(w, "name      %s\ndata      %s\nbroker    %s, topics below %s\npage      http://%s/\n", c.Name, c.Data, broker, c.Broker.Root, c.HTTP.Listen)
+	if c.Broker.TLS != "" {
+		broker += ", TLS " + c.Broker.TLS
+	}
+	fmt.Fprintf(w, "name      %s\ndata      %s\nbroker    %s, topics below %s\npage      %s/\n", c.Name, c.Data, broker, c.Broker.Root, c.scheme()+c.HTTP.Listen)
 	var ids []string
 	for _, e := range c.Edges {
 		ids = append(ids, e.ID)

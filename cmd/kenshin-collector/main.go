@@ -39,6 +39,8 @@ type cli struct {
 		Recompute bool   `help:"Recompute from the book alone and compare; exit 1 if a digit differs."`
 		Explain   bool   `help:"Print how the figures come about, to be followed with a pocket calculator, instead of JSON."`
 	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
+	Edges       edgesCommands       `cmd:"" help:"Admit edges and end their keys; works beside a running collector."`
+	CA          caCommands          `cmd:"" name:"ca" help:"The collector's own certificate authority."`
 	Methodology methodologyCommands `cmd:"" help:"Check, show or explain methodology files."`
 
 	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
@@ -124,6 +126,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			}
 			return err
 		})
+	}
+	switch verb, rest, _ := strings.Cut(command, " "); verb {
+	case "edges":
+		return cfg.edgesCommand(ctx, &c.Edges, rest, stdout, stderr)
+	case "ca":
+		return cfg.caCommand(ctx, &c.CA, rest, stdout, stderr)
 	}
 	return cfg.serve(ctx, stderr)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"kenshin/collector"
 	"kenshin/collector/api"
 	"kenshin/collector/broker"
+	"kenshin/collector/ca"
 	"kenshin/collector/web"
 	"kenshin/configs"
 )
@@ -28,6 +30,7 @@ type source interface {
 	collector.AckSender
 	run(ctx context.Context, receive func(collector.Message)) error
 	close()
+	drop(edge string) // ends the connection of an edge, if there is one here
 }
 
 // linked is a broker outside.
@@ -36,7 +39,8 @@ type linked struct{ *collector.Link }
 func (l linked) run(ctx context.Context, receive func(collector.Message)) error {
 	return l.Run(ctx, receive)
 }
-func (linked) close() {}
+func (linked) close()      {}
+func (linked) drop(string) {} // its broker does not know, see `kenshin-collector ca crl`
 
 // embedded is the broker in this process.
 type embedded struct {
@@ -48,18 +52,41 @@ func (e embedded) run(ctx context.Context, receive func(collector.Message)) erro
 	*e.receive = receive // before anybody can connect
 	return e.Run(ctx)
 }
-func (e embedded) close() { e.Close() }
+func (e embedded) close()           { e.Close() }
+func (e embedded) drop(edge string) { e.Drop(edge) }
 
 // source opens the way messages come in.
-func (c *config) source(log *zap.Logger) (source, error) {
+func (c *config) source(check func(edge, fingerprint string) error, log *zap.Logger) (source, error) {
+	authority, err := c.authority()
+	if err != nil {
+		return nil, err
+	}
 	if c.Broker.URL != "" {
+		settings, err := c.clientTLS(authority)
+		if err != nil {
+			return nil, err
+		}
 		return linked{collector.NewLink(collector.LinkConfig{
-			Broker: c.Broker.URL, ClientID: "kenshin-" + c.Name, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root, Log: log,
+			Broker: c.Broker.URL, ClientID: "kenshin-" + c.Name, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root, TLS: settings, Log: log,
 		})}, nil
+	}
+	settings, err := c.brokerTLS(authority)
+	if err != nil {
+		return nil, err
+	}
+	if settings == nil && !loopback(c.Broker.Listen) {
+		log.Warn("others can reach the broker and it has no TLS: passwords travel in the open; set broker.tls", zap.String("listen", c.Broker.Listen))
 	}
 	receive := new(func(collector.Message))
 	b, err := broker.Listen(broker.Config{
-		Listen: c.Broker.Listen, Root: c.Broker.Root, Log: log, Authenticate: c.authenticate,
+		Listen: c.Broker.Listen, Root: c.Broker.Root, Log: log, Authenticate: c.authenticate, TLS: settings,
+		Identify: func(cert *x509.Certificate) (string, error) {
+			edge, fingerprint, err := ca.Identify(cert)
+			if err == nil {
+				err = check(edge, fingerprint)
+			}
+			return edge, err
+		},
 		Receive: func(m broker.Message) {
 			(*receive)(collector.Message{Topic: m.Topic, Payload: m.Payload, Done: m.Done})
 		},
@@ -81,20 +108,24 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 		return configs.Setup(fmt.Errorf("%s: http.listen: %w; end the program that has the address, or choose another", c.file, err))
 	}
 	defer ln.Close()
-	in, err := c.source(log.Named("broker"))
+	var col *collector.Collector // there before the broker lets anybody in
+	in, err := c.source(func(edge, fingerprint string) error { return col.CheckKey(edge, fingerprint) }, log.Named("broker"))
 	if err != nil {
 		return configs.Setup(err)
 	}
 	defer in.close()
-	col, err := c.open(ctx, in, log)
-	if err != nil {
+	if col, err = c.open(ctx, in, log); err != nil {
 		return err
 	}
 	server, err := c.pages(col, log.Named("http"))
 	if err != nil {
 		return errors.Join(err, col.Close())
 	}
-	log.Info("serving", zap.String("page", "http://"+ln.Addr().String()+"/"), zap.String("broker", c.Broker.URL+c.Broker.Listen),
+	orders, err := c.listenOrders()
+	if err != nil {
+		log.Warn("`kenshin-collector edges` works only while the collector is stopped", zap.Error(err))
+	}
+	log.Info("serving", zap.String("page", c.scheme()+ln.Addr().String()+"/"), zap.String("broker", c.Broker.URL+c.Broker.Listen),
 		zap.Uint64("records", col.Store().Size()), zap.Int("edges", len(c.Edges)))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -102,9 +133,13 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 	})
 	g.Go(func() error { return col.Run(ctx) })
 	g.Go(func() error {
-		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := serveOn(server, ln); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
+		return nil
+	})
+	g.Go(func() error {
+		c.takeOrders(ctx, orders, col, in.drop, log)
 		return nil
 	})
 	g.Go(func() error {
@@ -133,7 +168,17 @@ func (c *config) pages(col *collector.Collector, log *zap.Logger) (*http.Server,
 	if err != nil {
 		return nil, err
 	}
-	server := api.Server(api.Mount(figures, api.Guard(c.HTTP.Token, page)), log)
+	enrol, err := c.enrolHandler(col, log)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /enrol", enrol)
+	mux.Handle("/", api.Mount(figures, api.Guard(c.HTTP.Token, page)))
+	server := api.Server(mux, log)
+	if server.TLSConfig, err = c.httpTLS(); err != nil {
+		return nil, configs.Setup(err)
+	}
 	server.RegisterOnShutdown(page.Close)
 	return server, nil
 }

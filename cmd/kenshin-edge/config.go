@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
@@ -21,9 +22,11 @@ import (
 
 // config is the file of configs/edge.example.yaml, which explains every key.
 type config struct {
-	file string
-	hash wire.Hash // of the text
-	plan []bus     // what the buses come to
+	file       string
+	hash       wire.Hash // of the text
+	plan       []bus     // what the buses come to
+	enrolling  bool      // it need not say yet where to deliver
+	configured string    // broker.url as the file has it
 
 	Edge     string        `yaml:"edge"`
 	Data     string        `yaml:"data"`
@@ -34,6 +37,9 @@ type config struct {
 		URL        string        `yaml:"url"`
 		User       string        `yaml:"user"`
 		Password   string        `yaml:"password"`
+		CAFile     string        `yaml:"ca_file"`
+		CertFile   string        `yaml:"cert_file"`
+		KeyFile    string        `yaml:"key_file"`
 		Root       string        `yaml:"root"`
 		Linger     time.Duration `yaml:"linger"`
 		AckTimeout time.Duration `yaml:"ack_timeout"`
@@ -41,6 +47,7 @@ type config struct {
 	Collector struct {
 		Key     string `yaml:"key"`
 		KeyFile string `yaml:"key_file"`
+		URL     string `yaml:"url"`
 	} `yaml:"collector"`
 	Outbox struct {
 		MaxBytes int64 `yaml:"max_bytes"`
@@ -75,9 +82,12 @@ type deviceConfig struct {
 }
 
 // load reads and checks a configuration. Nothing is opened.
-func load(file string) (*config, error) {
-	c := &config{file: file, Interval: 60 * time.Second}
-	c.Broker.Root, c.Broker.AckTimeout = wire.DefaultRoot, 10*time.Second
+func load(file string) (*config, error) { return loadFor(file, false) }
+
+// loadFor also takes one that an enrolment has yet to complete.
+func loadFor(file string, enrolling bool) (*config, error) {
+	c := &config{file: file, Interval: 60 * time.Second, enrolling: enrolling}
+	c.Broker.AckTimeout = 10 * time.Second
 	c.Outbox.MaxBytes = 1 << 30
 	c.Log.Level = "info"
 	text, err := configs.Load(file, c)
@@ -85,9 +95,11 @@ func load(file string) (*config, error) {
 		return nil, err
 	}
 	c.hash = sha256.Sum256(text)
-	if c.Broker.User == "" {
-		c.Broker.User = c.Edge
+	c.configured = c.Broker.URL
+	if err := c.fill(); err != nil {
+		return nil, err
 	}
+	c.Broker.User, c.Broker.Root = cmp.Or(c.Broker.User, c.Edge), cmp.Or(c.Broker.Root, wire.DefaultRoot)
 	if err := c.validate(text); err != nil {
 		return nil, err
 	}
@@ -106,14 +118,14 @@ func (c *config) validate(text []byte) error {
 		return wrong("$.interval", fmt.Sprintf("interval %v", c.Interval), "1s is the shortest")
 	case c.Outbox.MaxBytes < leastOutbox:
 		return wrong("$.outbox.max_bytes", fmt.Sprintf("%d bytes are too few", c.Outbox.MaxBytes), fmt.Sprintf("want at least %d", leastOutbox))
-	case c.Broker.URL == "":
-		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883")
-	case !isBroker(c.Broker.URL):
-		return wrong("$.broker.url", fmt.Sprintf("broker %q", c.Broker.URL), "want tcp://HOST:PORT, or ssl, ws or wss in place of tcp")
+	case c.Broker.URL == "" && !c.enrolling:
+		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883, or run `kenshin-edge enrol`")
+	case c.Broker.URL != "" && !isBroker(c.Broker.URL):
+		return wrong("$.broker.url", fmt.Sprintf("broker %q", c.Broker.URL), "want tcp://HOST:PORT, or tls, ws or wss in place of tcp")
 	case c.Broker.AckTimeout < time.Second:
 		return wrong("$.broker.ack_timeout", fmt.Sprintf("ack_timeout %v", c.Broker.AckTimeout), "1s is the shortest; what is not acked by then is sent again")
-	case c.Collector.Key == "" && c.Collector.KeyFile == "":
-		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it")
+	case c.Collector.Key == "" && c.Collector.KeyFile == "" && !c.enrolling:
+		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it, or run `kenshin-edge enrol`")
 	case !loopback(c.HTTP.Listen):
 		return wrong("$.http.listen", fmt.Sprintf("address %q is not of this machine alone", c.HTTP.Listen), "it asks for no password: want 127.0.0.1:9464, or \"\" for none")
 	case len(c.Buses) == 0:

@@ -27,6 +27,7 @@ type cli struct {
 	Read        readCmd   `cmd:"" help:"Read all devices of the configuration once and print their values."`
 	Probe       probeCmd  `cmd:"" help:"Find the devices behind an endpoint and what they are; needs no configuration."`
 	Status      statusCmd `cmd:"" help:"Ask the running agent how it does; needs http.listen in its configuration."`
+	Enrol       enrolCmd  `cmd:"" help:"Make this box known to a collector by a one-time token, and take its key, certificates and broker address."`
 	Identity    struct{}  `cmd:"" help:"Print this box's id and public key for the collector's configuration; the key is made when there is none."`
 	Dump        dumpCmd   `cmd:"" help:"Print the records of an outbox as JSON lines."`
 	Stat        statCmd   `cmd:"" help:"Say what an outbox holds."`
@@ -67,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if b, ok := c.outbox(command); ok {
 		return b.run(c.Config, stdout)
 	}
-	cfg, err := load(c.Config)
+	cfg, err := loadFor(c.Config, command == "enrol" || command == "identity")
 	if err != nil {
 		return configs.Setup(err)
 	}
@@ -78,6 +79,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return c.Plan.run(ctx, cfg, stdout)
 	case "read":
 		return c.Read.run(ctx, cfg, stdout)
+	case "enrol":
+		return c.Enrol.run(ctx, cfg, stdout)
 	case "status":
 		return c.Status.run(ctx, cfg, stdout)
 	case "identity":

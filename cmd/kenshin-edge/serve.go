@@ -119,6 +119,7 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 		s.log.Info("status", zap.String("http", "http://"+listener.Addr().String()+"/status"))
 	}
 	others.Go(func() { s.tell.watch(ctx, s.agent.Stalled) })
+	others.Go(func() { s.renew(ctx) })
 	others.Go(func() { slim(ctx, edge.RealClock().Sleep) })
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -194,8 +195,9 @@ func (c *config) uplink() (edge.Uplink, error) {
 	if err != nil {
 		return edge.Uplink{}, fmt.Errorf("%s: %w; `kenshin-collector identity` prints what belongs there", c.file, err)
 	}
-	return edge.Uplink{Broker: c.Broker.URL, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root,
-		CollectorKey: key, AckTimeout: c.Broker.AckTimeout, Linger: c.Broker.Linger}, nil
+	settings, err := c.tls()
+	return edge.Uplink{Broker: c.Broker.URL, User: c.Broker.User, Password: c.Broker.Password, Root: c.Broker.Root, TLS: settings, Explain: c.explain,
+		CollectorKey: key, AckTimeout: c.Broker.AckTimeout, Linger: c.Broker.Linger}, err
 }
 
 // buses opens nothing yet: a bus dials when it is first read. One that is already

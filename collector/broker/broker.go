@@ -9,8 +9,7 @@
 //
 // It keeps nothing: a message whose Done was never called comes again from the
 // edge, whose outbox is the only queue. What a message is worth is judged by
-// whoever receives it. There is no TLS here; beyond this machine stand it behind
-// a proxy that has it, or use a broker outside.
+// whoever receives it.
 //
 // The messages themselves never go through the queues of the mochi library, which
 // drop silently when they are full: see hook.OnPublish.
@@ -18,6 +17,8 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,7 +38,8 @@ const (
 	sessionExpiry = 3600    // seconds a session outlives its connection
 )
 
-// Config names everything a Broker needs. Every field is required.
+// Config names everything a Broker needs. Every field is required but TLS, and
+// with TLS that asks for certificates Identify takes the place of Authenticate.
 type Config struct {
 	Listen string // "host:port"; port 0 takes any
 	Root   string // of the topics
@@ -47,6 +49,12 @@ type Config struct {
 	// goroutines. The user name is also the client id and the edge id, so that
 	// nobody can take over another's connection.
 	Authenticate func(user, password string) bool
+
+	// TLS makes every connection one of TLS. When it asks for client certificates,
+	// Identify returns the edge that a certificate names, or why it may not come
+	// in now. It is called from many goroutines.
+	TLS      *tls.Config
+	Identify func(*x509.Certificate) (edge string, err error)
 
 	// Receive takes a message; it may block, which holds back its sender alone. It
 	// must return once the context given to Run has ended.
@@ -101,7 +109,7 @@ func On(l net.Listener, cfg Config) (*Broker, error) {
 	if err := server.AddHook(&hook{cfg: &cfg}, nil); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	b := &Broker{server: server, listener: newListener(l, cfg.Log)}
+	b := &Broker{server: server, listener: newListener(l, cfg.TLS, cfg.Log)}
 	// Not the library's inline client: that one has an id an edge could take over.
 	b.self = server.NewClient(nil, mqtt.LocalListener, "", true)
 	return b, nil
@@ -126,6 +134,14 @@ func (b *Broker) Run(ctx context.Context) error {
 // Close gives the address of a broker back that was never run. After Run there
 // is nothing left to do.
 func (b *Broker) Close() error { return b.listener.shut() }
+
+// Drop ends the connection of an edge, if there is one. Should it come again, it
+// is asked who it is again.
+func (b *Broker) Drop(edge string) {
+	if cl, ok := b.server.Clients.Get(edge); ok && !cl.Net.Inline {
+		_ = cl.Net.Conn.Close() // it may be gone already
+	}
+}
 
 // Publish sends a message to whoever may read its topic and is there, and keeps
 // it for those who come later when retain is set. It never blocks.

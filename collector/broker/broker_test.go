@@ -37,10 +37,16 @@ func start(t testing.TB) *rig {
 // startQueue starts a broker whose receiver holds so many messages before it blocks.
 func startQueue(t testing.TB, queue int) *rig {
 	t.Helper()
+	return startWith(t, queue, func(*Config) {})
+}
+
+// startWith starts one that is set up otherwise.
+func startWith(t testing.TB, queue int, change func(*Config)) *rig {
+	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	r := &rig{received: make(chan Message, queue), logs: logs}
 	ctx, cancel := context.WithCancel(t.Context())
-	b, err := Listen(Config{
+	cfg := Config{
 		Listen: "127.0.0.1:0", Root: root, Log: zap.New(core),
 		Authenticate: func(user, password string) bool {
 			return strings.HasPrefix(user, "site-") && password == "secret-"+user
@@ -51,7 +57,9 @@ func startQueue(t testing.TB, queue int) *rig {
 			case <-ctx.Done():
 			}
 		},
-	})
+	}
+	change(&cfg)
+	b, err := Listen(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -24,6 +27,7 @@ const (
 // for them for ever.
 type listener struct {
 	net.Listener
+	tls    *tls.Config // nil: none
 	log    *zap.Logger
 	closed chan struct{}
 
@@ -33,8 +37,8 @@ type listener struct {
 	wg    sync.WaitGroup // of the goroutines of the connections
 }
 
-func newListener(l net.Listener, log *zap.Logger) *listener {
-	return &listener{Listener: l, log: log, closed: make(chan struct{}), conns: make(map[*conn]bool)}
+func newListener(l net.Listener, c *tls.Config, log *zap.Logger) *listener {
+	return &listener{Listener: l, tls: c, log: log, closed: make(chan struct{}), conns: make(map[*conn]bool)}
 }
 
 func (l *listener) Init(*slog.Logger) error { return nil }
@@ -55,6 +59,9 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 				continue
 			}
 		}
+		if l.tls != nil {
+			nc = tls.Server(nc, l.tls)
+		}
 		c := &conn{Conn: nc, closed: make(chan struct{}), wake: make(chan struct{}, 1)}
 		if !l.add(c) {
 			c.Close()
@@ -62,11 +69,35 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		}
 		go func() {
 			defer l.remove(c)
+			if !l.handshake(nc) {
+				return
+			}
 			if err := establish(l.ID(), c); err != nil {
 				l.log.Debug("connection ended", zap.Error(err), zap.Stringer("remote", nc.RemoteAddr()))
 			}
 		}()
 	}
+}
+
+// handshake makes the TLS handshake of a connection, if there is to be one. It
+// tells whether to go on.
+func (l *listener) handshake(nc net.Conn) bool {
+	c, ok := nc.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectWithin) // closing the connection ends it too
+	defer cancel()
+	err := c.HandshakeContext(ctx)
+	if err == nil {
+		return true
+	}
+	why := "TLS handshake"
+	if plain := (tls.RecordHeaderError{}); errors.As(err, &plain) {
+		why = "it does not speak TLS, and this port speaks nothing else; its broker address must begin with tls://"
+	}
+	l.log.Warn("connection refused", zap.String("reason", why), zap.Error(err), zap.Stringer("remote", nc.RemoteAddr()))
+	return false
 }
 
 func (l *listener) add(c *conn) bool {

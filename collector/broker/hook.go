@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"regexp"
 
@@ -53,35 +55,65 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 }
 
 // OnConnectAuthenticate lets an edge in whose user name is its client id, whose
-// password is right and whose will goes to its own state topic. The library
-// checks the will against nothing, neither here nor when it sends it.
+// certificate or password is right and whose will goes to its own state topic. The
+// library checks the will against nothing, neither here nor when it sends it. A
+// client that shows a certificate may leave the user name out.
 func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	user := string(pk.Connect.Username)
 	var why string
+	cert := peer(cl)
+	if cert != nil {
+		id, err := h.cfg.Identify(cert)
+		switch {
+		case err != nil:
+			why = err.Error()
+		case user != "" && user != id:
+			why = "the certificate is that of " + printable(id)
+		}
+		user = id
+	}
 	switch {
+	case why != "":
 	case !idPattern.MatchString(user):
 		why = "the user name is no edge id"
 	case pk.Connect.ClientIdentifier != user:
 		why = "the client id is not the user name"
 	case pk.Connect.WillFlag && (pk.Connect.WillTopic != h.topic(user, "state") || len(pk.Connect.WillPayload) > maxState):
 		why = "the will is not for the edge's state topic, or too long"
-	case !h.cfg.Authenticate(user, string(pk.Connect.Password)):
+	case cert == nil && !h.cfg.Authenticate(user, string(pk.Connect.Password)):
 		why = "wrong user or password"
 	default:
 		return true
 	}
-	h.cfg.Log.Warn("connection refused", zap.String("reason", why), zap.String("user", printable(user)), zap.String("remote", cl.Net.Remote))
+	h.cfg.Log.Warn("connection refused", zap.String("reason", why), zap.String("user", printable(string(pk.Connect.Username))),
+		zap.String("client", printable(pk.Connect.ClientIdentifier)), zap.String("remote", cl.Net.Remote))
 	return false
+}
+
+// peer returns the certificate that a client has shown, checked by the handshake;
+// nil without one.
+func peer(cl *mqtt.Client) *x509.Certificate {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok {
+		return nil
+	}
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+		return certs[0]
+	}
+	return nil
 }
 
 // OnACLCheck compares whole topics, so a filter with a wildcard or a shared
 // subscription is refused like any other topic that is not the edge's own.
 func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
-	user := string(cl.Properties.Username)
 	if write {
-		return topic == h.topic(user, "up") || topic == h.topic(user, "state")
+		return topic == h.topic(cl.ID, "up") || topic == h.topic(cl.ID, "state")
 	}
-	return topic == h.topic(user, "ack")
+	return topic == h.topic(cl.ID, "ack")
 }
 
 func (h *hook) topic(user, leaf string) string { return h.cfg.Root + "/" + user + "/" + leaf }

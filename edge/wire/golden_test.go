@@ -31,7 +31,15 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string][]byte{"batch.golden": batch, "ack.golden": ack, "record.golden": b.Records[2].Encode()}
+	enrolment, err := EncodeEnrolment(Enrolment{Edge: "site-1", Request: []byte{0x30, 0}, Token: "secret"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admission, err := EncodeAdmission(Admission{Edge: "site-1", Key: key.Public().(ed25519.PublicKey), Collector: "tokyo-1", Authorities: "ca", Certificate: "cert", Broker: "tls://h:8883", URL: "https://h:8443", Root: DefaultRoot}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{"batch.golden": batch, "ack.golden": ack, "record.golden": b.Records[2].Encode(), "enrolment.golden": enrolment, "admission.golden": admission}
 	for name, now := range files {
 		path := filepath.Join("testdata", name)
 		if *update {
@@ -65,5 +73,11 @@ func TestGolden(t *testing.T) {
 	}
 	if a, err := DecodeAck(got); err != nil || a.Through != 6 || a.Chain != b.Chain || len(a.Want) != 1 {
 		t.Errorf("ack.golden reads as %+v, %v", a, err)
+	}
+	if e, err := DecodeEnrolment(files["enrolment.golden"]); err != nil || e.Edge != "site-1" || e.Token != "secret" || !bytes.Equal(e.Key, key.Public().(ed25519.PublicKey)) {
+		t.Errorf("enrolment.golden reads as %+v, %v", e, err)
+	}
+	if a, err := DecodeAdmission(files["admission.golden"]); err != nil || a.Certificate != "cert" || a.Broker != "tls://h:8883" || a.Root != DefaultRoot {
+		t.Errorf("admission.golden reads as %+v, %v", a, err)
 	}
 }
