@@ -93,8 +93,15 @@ func (d *demo) open(ctx context.Context, log *zap.Logger) error {
 	if d.box, _, err = outbox.Open(filepath.Join(dir, "outbox"), outbox.Options{Edge: edgeID}); err != nil {
 		return fmt.Errorf("-dir %s: %w", dir, err)
 	}
+	this, err := c.making()
+	if err != nil {
+		return err
+	}
 	s, err := d.site()
 	if err != nil {
+		return err
+	}
+	if err := this.claim(dir, d.box.Last() > 0); err != nil {
 		return err
 	}
 	edgeKey, err := configs.Key(dir, "edge")
