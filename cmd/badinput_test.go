@@ -76,6 +76,7 @@ func TestBadInput(t *testing.T) {
 		{name: "demo: port in use", program: "kenshin-demo", args: []string{"-addr", taken.Addr().String()}, says: []string{"address already in use", "-addr"}},
 		{name: "demo: no such file", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-replay", "none.csv"}, says: []string{"none.csv", "no such file"}},
 		{name: "demo: not a generation file", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-replay", "config.yaml"}, config: edge, says: []string{"config.yaml", "line 1", "DATE_TIME"}},
+		{name: "demo: speed", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-speed", "nan"}, says: []string{"speed NaN", "want more than 0"}},
 		{name: "plant: port in use", program: "kenshin-plant", args: []string{"-listen", taken.Addr().String()}, says: []string{"address already in use", "-listen"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
