@@ -172,6 +172,7 @@ type declared struct {
 }
 
 type waitingReading struct {
+	index uint64 // of the record in the book
 	batch *wire.Batch
 	rec   *wire.Record
 }
@@ -207,6 +208,7 @@ func (b *bookReader) collect(r *store.Record) error {
 		return err
 	}
 	key := batch.Edge + "/" + batch.Epoch.String()
+	var due []wire.Hash // those that waited for them come in before any later reading
 	for i := range batch.Records {
 		rec := &batch.Records[i]
 		done, isNew := include(b.done[key], rec.Seq)
@@ -218,19 +220,29 @@ func (b *bookReader) collect(r *store.Record) error {
 		case rec.Declaration != nil:
 			h := rec.Declaration.Hash()
 			b.declarations[h] = rec.Declaration
-			for _, w := range b.waiting[h] {
-				if err := b.add(w.batch, w.rec); err != nil {
-					return err
-				}
+			if len(b.waiting[h]) > 0 {
+				due = append(due, h)
 			}
-			delete(b.waiting, h)
-		case rec.Reading != nil && b.declarations[rec.Reading.Declaration] == nil:
+		case rec.Reading != nil && (b.declarations[rec.Reading.Declaration] == nil || slices.Contains(due, rec.Reading.Declaration)):
 			h := rec.Reading.Declaration
-			b.waiting[h] = append(b.waiting[h], waitingReading{batch, rec})
+			b.waiting[h] = append(b.waiting[h], waitingReading{r.Index, batch, rec})
 		case rec.Reading != nil:
 			if err := b.add(batch, rec); err != nil {
 				return err
 			}
+		}
+	}
+	var late []waitingReading
+	for _, h := range due {
+		late = append(late, b.waiting[h]...)
+		delete(b.waiting, h)
+	}
+	slices.SortFunc(late, func(x, y waitingReading) int {
+		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.rec.Seq, y.rec.Seq))
+	})
+	for _, w := range late {
+		if err := b.add(w.batch, w.rec); err != nil {
+			return err
 		}
 	}
 	return nil
