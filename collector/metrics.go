@@ -35,6 +35,7 @@ func newMetrics(c *Collector) (*metrics, []prometheus.Collector) {
 	return m, []prometheus.Collector{m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
 		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
 		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return c.settle.lag() }),
+		gauge("readings_ahead", "Readings in the book that are held because they are dated ahead of the collector's clock.", func() float64 { return float64(c.settle.ahead()) }),
 		gauge("unsettled_readings", "Readings in the book that wait for the declaration of their device.", func() float64 { return float64(c.settle.unsettled()) }),
 		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),
 	}

@@ -158,6 +158,7 @@ type bookReader struct {
 	declarations map[wire.Hash]*wire.Declaration
 	done         map[string][]wire.Range        // sequence numbers taken, per edge and epoch
 	waiting      map[wire.Hash][]waitingReading // by the declaration they wait for
+	ahead        map[string][]waitingReading    // by edge and day, see aheadDay
 	curves       map[string]*calc.Curve         // by register; only what has a key here is taken
 	devices      map[string]bool                // edge/device of them
 	serials      serials                        // nil when they are not asked for
@@ -179,7 +180,7 @@ type waitingReading struct {
 
 func newBookReader(curves map[string]*calc.Curve, take func(key string, x *calc.Sample) error) *bookReader {
 	b := &bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
-		waiting: make(map[wire.Hash][]waitingReading), curves: curves, devices: make(map[string]bool), keys: make(map[declared][]string), take: take}
+		waiting: make(map[wire.Hash][]waitingReading), ahead: make(map[string][]waitingReading), curves: curves, devices: make(map[string]bool), keys: make(map[declared][]string), take: take}
 	for key := range curves {
 		b.devices[deviceOf(key)] = true
 	}
@@ -203,6 +204,9 @@ func (b *bookReader) collect(r *store.Record) error {
 	case store.Decision:
 		return nil
 	}
+	if err := b.arrive(r); err != nil {
+		return err
+	}
 	batch, err := decodeStored(r)
 	if err != nil {
 		return err
@@ -216,6 +220,10 @@ func (b *bookReader) collect(r *store.Record) error {
 			continue
 		}
 		b.done[key] = done
+		if day, ahead := aheadDay(batch.Edge, r, rec); ahead && rec.Reading != nil {
+			b.ahead[day] = append(b.ahead[day], waitingReading{r.Index, batch, rec})
+			continue
+		}
 		switch {
 		case rec.Declaration != nil:
 			h := rec.Declaration.Hash()
@@ -237,15 +245,39 @@ func (b *bookReader) collect(r *store.Record) error {
 		late = append(late, b.waiting[h]...)
 		delete(b.waiting, h)
 	}
-	slices.SortFunc(late, func(x, y waitingReading) int {
-		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.rec.Seq, y.rec.Seq))
-	})
+	inOrder(late)
 	for _, w := range late {
 		if err := b.add(w.batch, w.rec); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// arrive takes in the readings that lay ahead and whose day is over now.
+func (b *bookReader) arrive(r *store.Record) error {
+	var due []waitingReading
+	for key, list := range b.ahead {
+		if passed(key, r.Received) {
+			due = append(due, list...)
+			delete(b.ahead, key)
+		}
+	}
+	inOrder(due)
+	for _, w := range due {
+		if h := w.rec.Reading.Declaration; b.declarations[h] == nil {
+			b.waiting[h] = append(b.waiting[h], w)
+		} else if err := b.add(w.batch, w.rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func inOrder(list []waitingReading) {
+	slices.SortFunc(list, func(x, y waitingReading) int {
+		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.rec.Seq, y.rec.Seq))
+	})
 }
 
 func (b *bookReader) imported(r *store.Record) error {

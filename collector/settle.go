@@ -55,6 +55,8 @@ type settleState struct {
 	Waiting map[wire.Hash]waiting `json:"waiting,omitempty"`
 	// Due are those whose declaration has come, nil when there are none.
 	Due *due `json:"due,omitempty"`
+	// Ahead are readings dated beyond the collector's clock, by edge and UTC day.
+	Ahead map[string]waiting `json:"ahead,omitempty"`
 	// Serials are the serial numbers that devices told, with when they first did.
 	Serials serials `json:"serials,omitempty"`
 }
@@ -109,6 +111,9 @@ func (s *settle) recover(ctx context.Context) error {
 	}
 	if s.state.Waiting == nil {
 		s.state.Waiting = make(map[wire.Hash]waiting)
+	}
+	if s.state.Ahead == nil {
+		s.state.Ahead = make(map[string]waiting)
 	}
 	known, err := s.db.Declarations(ctx)
 	if err != nil {
@@ -220,6 +225,9 @@ func (s *settle) step(ctx context.Context) error {
 		if r.Kind == store.Decision && n > 0 {
 			return errStop // it gets a step of its own: what it changes must see all samples before it
 		}
+		if s.arrive(r); s.state.Due != nil {
+			return errStop // they come before this record
+		}
 		if err := s.record(r, &u); err != nil {
 			return err
 		}
@@ -233,7 +241,7 @@ func (s *settle) step(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStop) {
 		return fmt.Errorf("settle from record %d: %w", s.cursor, err)
 	}
-	if u.Cursor == s.cursor {
+	if u.Cursor == s.cursor && s.state.Due == nil {
 		return nil
 	}
 	return s.commit(ctx, u, n)
@@ -287,6 +295,10 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 			continue
 		}
 		s.state.Done[key] = done
+		if day, ahead := aheadDay(b.Edge, r, rec); ahead && rec.Reading != nil {
+			s.hold(day, r.Index, rec)
+			continue
+		}
 		switch {
 		case rec.Declaration != nil:
 			s.declare(rec.Declaration, u)

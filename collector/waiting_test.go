@@ -19,7 +19,7 @@ func (r *rig) value(name string) float64 {
 	}
 	for _, f := range all {
 		if f.GetName() == "kenshin_collector_"+name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
 		}
 	}
 	r.t.Fatalf("no metric %s", name)
@@ -85,5 +85,56 @@ func TestSettleLag(t *testing.T) {
 	r.catchUp()
 	if got := r.value("settle_lag_records"); got != 0 {
 		t.Errorf("lag %v, want 0", got)
+	}
+}
+
+// A reading dated years ahead is kept, counted and said, and disturbs nothing:
+// what follows is not late, the newest reading is one that was taken. When its
+// day is over by the collector's clock it takes its place.
+func TestReadingsDatedAhead(t *testing.T) {
+	const hour, day = 3_600_000, 24 * 3_600_000
+	a, b := newSite("site-1", 1), newSite("site-2", 2)
+	d := meter("m-1")
+	a.declare(d)
+	a.read(d, 60_000, 1000)
+	a.read(d, 5*day, 9000)              // ahead by five days
+	a.read(d, 10*60_000+4*60_000, 1100) // four minutes ahead: clocks differ so much
+	for i := range int64(20) {
+		a.read(d, hour+i*60_000, uint32(1200+i))
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	r := newRig(t, a, b)
+	r.Close()
+	r.cfg.Log, r.cfg.Clock = zap.New(core), clock{start + 10*60_000}
+	r.open()
+	r.send(a.batch(t, 1, 4))
+	r.catchUp()
+	r.Collector.cfg.Clock = clock{start + 2*hour}
+	for seq := uint64(5); seq <= 24; seq++ {
+		r.send(a.batch(t, seq, seq))
+		r.catchUp()
+	}
+	if n := r.value("resettled_total"); n != 0 {
+		t.Errorf("%v registers settled again", n)
+	}
+	latest, err := r.Latest(t.Context())
+	if err != nil || len(latest) != 2 || latest[0].At != start+hour+19*60_000 {
+		t.Errorf("latest %v, %v; want that of the last reading", latest, err)
+	}
+	if got := r.measured("one"); got != "2.19" {
+		t.Errorf("measured %s kWh, want 2.19", got)
+	}
+	if n := r.value("readings_ahead"); n != 1 || logs.Len() != 1 {
+		t.Errorf("%v held, said %d times; want 1 and once", n, logs.Len())
+	}
+	r.reopen()
+	r.Collector.cfg.Clock = clock{start + 7*day}
+	a.read(d, 6*day, 9100)
+	r.send(a.batch(t, 25, 25))
+	if got := r.measured("one"); got != "80" {
+		t.Errorf("when its day is over: measured %s kWh, want 80", got)
+	}
+	if n := r.value("readings_ahead"); n != 0 {
+		t.Errorf("%v still held", n)
 	}
 }
