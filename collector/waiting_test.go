@@ -129,7 +129,7 @@ func TestReadingsDatedAhead(t *testing.T) {
 	}
 	r.reopen()
 	r.Collector.cfg.Clock = clock{start + 7*day}
-	a.read(d, 6*day, 9100)
+	a.read(d, 6*day+hour, 9100) // after the period
 	r.send(a.batch(t, 25, 25))
 	if got := r.measured("one"); got != "80" {
 		t.Errorf("when its day is over: measured %s kWh, want 80", got)
