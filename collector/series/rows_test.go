@@ -28,7 +28,7 @@ func edit(t *testing.T, path, query string) {
 func settledFile(t *testing.T) string {
 	path := temp(t)
 	db := open(t, path)
-	u := Update{Cursor: 7, State: []byte(`{"done":{"site-1":[[1,9]]}}`), Closings: map[string]Closings{"site-1/inv-1/ActWh": {date("2020-06-16"), []calc.Closing{
+	u := Update{Cursor: 7, State: []byte(`{"done":{"site-1":[[1,9]]}}`), Closings: map[string]Closings{"site-1/inv-1/ActWh": {From: date("2020-06-16"), List: []calc.Closing{
 		{Rules: calc.RulesVersion, Day: date("2020-06-16")}, {Rules: calc.RulesVersion, Day: date("2020-06-17")}}}}}
 	if _, err := db.Apply(t.Context(), u); err != nil {
 		t.Fatal(err)
