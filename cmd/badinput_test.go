@@ -70,6 +70,12 @@ func TestBadInput(t *testing.T) {
 		{name: "collector: unknown key in a project", program: "kenshin-collector", config: center, project: replace(project, "country:", "contry:"), says: []string{"project.yaml:3:", "contry"}},
 		{name: "collector: factor without source", program: "kenshin-collector", config: center, project: replace(project, `, source: "a round figure for this test"`, ""), says: []string{"project.yaml", "EF_RE", "source"}},
 		{name: "collector: unknown methodology", program: "kenshin-collector", config: center, project: replace(project, `"1.0"`, `"9.0"`), says: []string{"flow", "KS-F1", "9.0"}},
+		{name: "collector: name that cannot sign", program: "kenshin-collector", config: replace(center, "name: tokyo-1", `name: "a b+c"`), project: project, says: []string{"config.yaml:1:", `"a b+c"`, "checkpoints"}},
+		{name: "collector: no broker", program: "kenshin-collector", config: replace(center, `broker: {listen: "127.0.0.1:0"}`, `broker: {url: "ftp://x"}`), project: project, says: []string{"config.yaml:3:", "ftp://x", "tcp://HOST:PORT"}},
+		{name: "collector: broker without host", program: "kenshin-collector", config: replace(center, `broker: {listen: "127.0.0.1:0"}`, `broker: {url: nonsense}`), project: project, says: []string{"config.yaml:3:", "nonsense", "tcp://HOST:PORT"}},
+		{name: "collector: wildcard in the topics", program: "kenshin-collector", config: replace(center, `listen: "127.0.0.1:0"}`, `listen: "127.0.0.1:0", root: "a/#"}`), project: project, says: []string{"config.yaml:3:", `"a/#"`, "kenshin/v1"}},
+		{name: "collector: broker port", program: "kenshin-collector", config: replace(center, `broker: {listen: "127.0.0.1:0"}`, `broker: {listen: "127.0.0.1:99999"}`), project: project, says: []string{"config.yaml:3:", "99999", "65535"}},
+		{name: "collector: page port", program: "kenshin-collector", config: replace(center, `http: {listen: "127.0.0.1:0"}`, `http: {listen: "127.0.0.1:99999"}`), project: project, says: []string{"config.yaml:6:", "99999", "65535"}},
 		{name: "collector: page port in use", program: "kenshin-collector", config: replace(center, `http: {listen: "127.0.0.1:0"}`, `http: {listen: "`+taken.Addr().String()+`"}`), project: project, says: []string{"config.yaml", "address already in use"}},
 		{name: "collector: broker port in use", program: "kenshin-collector", config: replace(center, `broker: {listen: "127.0.0.1:0"}`, `broker: {listen: "`+taken.Addr().String()+`"}`), project: project, says: []string{"config.yaml", "address already in use"}},
 		{name: "collector: data is a file", program: "kenshin-collector", config: replace(center, "DATA", "config.yaml/x"), project: project, says: []string{"data folder", "config.yaml/x", "folder it can write"}},
@@ -84,6 +90,7 @@ func TestBadInput(t *testing.T) {
 		{name: "demo: port in use", program: "kenshin-demo", args: []string{"-addr", taken.Addr().String()}, says: []string{"address already in use", "-addr"}},
 		{name: "demo: no such file", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-replay", "none.csv"}, says: []string{"none.csv", "no such file"}},
 		{name: "demo: not a generation file", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-replay", "config.yaml"}, config: edge, says: []string{"config.yaml", "line 1", "DATE_TIME"}},
+		{name: "demo: speed", program: "kenshin-demo", args: []string{"-addr", "127.0.0.1:0", "-speed", "nan"}, says: []string{"speed NaN", "want more than 0"}},
 		{name: "plant: port in use", program: "kenshin-plant", args: []string{"-listen", taken.Addr().String()}, says: []string{"address already in use", "-listen"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

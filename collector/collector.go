@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"time"
 
@@ -77,7 +78,16 @@ func Open(ctx context.Context, cfg Config) (*Collector, error) {
 	return c, nil
 }
 
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// GoodName tells whether a collector can have this name: it stands in the signer
+// of checkpoints, which knows no spaces and no +.
+func GoodName(name string) bool { return namePattern.MatchString(name) }
+
 func (c *Collector) open(ctx context.Context) error {
+	if !GoodName(c.cfg.Name) {
+		return fmt.Errorf("name of the collector %q: want 1 to 64 letters, digits, '.', '_' and '-'", c.cfg.Name)
+	}
 	st, report, err := store.Open(filepath.Join(c.cfg.Dir, store.BookDir), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
 	if err != nil {
 		return err

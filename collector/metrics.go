@@ -55,7 +55,9 @@ func newMetrics(c *Collector) *metrics {
 	m.all = []prometheus.Collector{m.blocked, m.problems, m.aside, m.received, m.stored, m.repeated, m.rejected, m.settled, m.samples, m.conflicts, m.late,
 		gauge("records_gone", "Records that are in no book and that their edges no longer have: what a restored backup could not be given again.", func() float64 { return float64(c.ingest.gone()) }),
 		gauge("book_records", "Records in the book.", func() float64 { return float64(c.store.Size()) }),
-		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return float64(c.store.Size() - c.settle.position()) }),
+		gauge("settle_lag_records", "Records in the book that are not settled yet.", func() float64 { return c.settle.lag() }),
+		gauge("readings_ahead", "Readings in the book that are held because they are dated ahead of the collector's clock.", func() float64 { return float64(c.settle.ahead()) }),
+		gauge("unsettled_readings", "Readings in the book that wait for the declaration of their device.", func() float64 { return float64(c.settle.unsettled()) }),
 		gauge("store_generation", "Openings of the book.", func() float64 { return float64(c.store.Generation()) }),
 	}
 	return m

@@ -158,6 +158,7 @@ type bookReader struct {
 	declarations map[wire.Hash]*wire.Declaration
 	done         map[string][]wire.Range        // sequence numbers taken, per edge and epoch
 	waiting      map[wire.Hash][]waitingReading // by the declaration they wait for
+	ahead        map[string][]waitingReading    // by edge and day, see aheadDay
 	curves       map[string]*calc.Curve         // by register; only what has a key here is taken
 	devices      map[string]bool                // edge/device of them
 	serials      serials                        // nil when they are not asked for
@@ -172,13 +173,14 @@ type declared struct {
 }
 
 type waitingReading struct {
+	index uint64 // of the record in the book
 	batch *wire.Batch
 	rec   *wire.Record
 }
 
 func newBookReader(curves map[string]*calc.Curve, take func(key string, x *calc.Sample) error) *bookReader {
 	b := &bookReader{declarations: make(map[wire.Hash]*wire.Declaration), done: make(map[string][]wire.Range),
-		waiting: make(map[wire.Hash][]waitingReading), curves: curves, devices: make(map[string]bool), keys: make(map[declared][]string), take: take}
+		waiting: make(map[wire.Hash][]waitingReading), ahead: make(map[string][]waitingReading), curves: curves, devices: make(map[string]bool), keys: make(map[declared][]string), take: take}
 	for key := range curves {
 		b.devices[deviceOf(key)] = true
 	}
@@ -202,11 +204,15 @@ func (b *bookReader) collect(r *store.Record) error {
 	case store.Decision:
 		return nil
 	}
+	if err := b.arrive(r); err != nil {
+		return err
+	}
 	batch, err := decodeStored(r)
 	if err != nil {
 		return err
 	}
 	key := batch.Edge + "/" + batch.Epoch.String()
+	var due []wire.Hash // those that waited for them come in before any later reading
 	for i := range batch.Records {
 		rec := &batch.Records[i]
 		done, isNew := include(b.done[key], rec.Seq)
@@ -214,26 +220,64 @@ func (b *bookReader) collect(r *store.Record) error {
 			continue
 		}
 		b.done[key] = done
+		if day, ahead := aheadDay(batch.Edge, r, rec); ahead && rec.Reading != nil {
+			b.ahead[day] = append(b.ahead[day], waitingReading{r.Index, batch, rec})
+			continue
+		}
 		switch {
 		case rec.Declaration != nil:
 			h := rec.Declaration.Hash()
 			b.declarations[h] = rec.Declaration
-			for _, w := range b.waiting[h] {
-				if err := b.add(w.batch, w.rec); err != nil {
-					return err
-				}
+			if len(b.waiting[h]) > 0 {
+				due = append(due, h)
 			}
-			delete(b.waiting, h)
-		case rec.Reading != nil && b.declarations[rec.Reading.Declaration] == nil:
+		case rec.Reading != nil && (b.declarations[rec.Reading.Declaration] == nil || slices.Contains(due, rec.Reading.Declaration)):
 			h := rec.Reading.Declaration
-			b.waiting[h] = append(b.waiting[h], waitingReading{batch, rec})
+			b.waiting[h] = append(b.waiting[h], waitingReading{r.Index, batch, rec})
 		case rec.Reading != nil:
 			if err := b.add(batch, rec); err != nil {
 				return err
 			}
 		}
 	}
+	var late []waitingReading
+	for _, h := range due {
+		late = append(late, b.waiting[h]...)
+		delete(b.waiting, h)
+	}
+	inOrder(late)
+	for _, w := range late {
+		if err := b.add(w.batch, w.rec); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// arrive takes in the readings that lay ahead and whose day is over now.
+func (b *bookReader) arrive(r *store.Record) error {
+	var due []waitingReading
+	for key, list := range b.ahead {
+		if passed(key, r.Received) {
+			due = append(due, list...)
+			delete(b.ahead, key)
+		}
+	}
+	inOrder(due)
+	for _, w := range due {
+		if h := w.rec.Reading.Declaration; b.declarations[h] == nil {
+			b.waiting[h] = append(b.waiting[h], w)
+		} else if err := b.add(w.batch, w.rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func inOrder(list []waitingReading) {
+	slices.SortFunc(list, func(x, y waitingReading) int {
+		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.rec.Seq, y.rec.Seq))
+	})
 }
 
 func (b *bookReader) imported(r *store.Record) error {

@@ -56,10 +56,16 @@ meters:
 // start is where the histories of these tests begin: midnight in Kolkata.
 var start = time.Date(2020, 5, 14, 18, 30, 0, 0, time.UTC).UnixMilli()
 
-// clock stands still. Sleep ends with its context.
-type clock struct{}
+// clock stands still, two years after start unless a test says otherwise. Sleep
+// ends with its context.
+type clock struct{ at int64 }
 
-func (clock) Now() time.Time { return time.UnixMilli(start) }
+func (c clock) Now() time.Time {
+	if c.at != 0 {
+		return time.UnixMilli(c.at)
+	}
+	return time.UnixMilli(start).AddDate(2, 0, 0)
+}
 
 func (clock) Sleep(ctx context.Context, _ time.Duration) error {
 	<-ctx.Done()

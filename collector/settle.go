@@ -53,7 +53,11 @@ type settleState struct {
 	Again map[string]lateDays `json:"again,omitempty"`
 	// Waiting are readings whose declaration has not come yet: it is in a batch
 	// that is still on its way.
-	Waiting []waiting `json:"waiting,omitempty"`
+	Waiting map[wire.Hash]waiting `json:"waiting,omitempty"`
+	// Due are those whose declaration has come, nil when there are none.
+	Due *due `json:"due,omitempty"`
+	// Ahead are readings dated beyond the collector's clock, by edge and UTC day.
+	Ahead map[string]waiting `json:"ahead,omitempty"`
 	// Serials are the serial numbers that devices told, with when they first did.
 	Serials serials `json:"serials,omitempty"`
 }
@@ -62,13 +66,6 @@ type settleState struct {
 type lateDays struct {
 	From calc.Date `json:"from,omitzero"` // no day: from its first sample, whatever the figures were before
 	Last calc.Date `json:"last,omitzero"`
-}
-
-// waiting says where a reading without a declaration stands.
-type waiting struct {
-	Index       uint64    `json:"index"` // record of the book
-	Seq         uint64    `json:"seq"`
-	Declaration wire.Hash `json:"declaration"`
 }
 
 const (
@@ -80,6 +77,13 @@ func (s *settle) position() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.cursor
+}
+
+// lag returns how many records of the book are not settled. Size is read last:
+// it only grows, so the difference is never below zero.
+func (s *settle) lag() float64 {
+	position := s.position()
+	return float64(s.store.Size() - position)
 }
 
 // recover takes up where the last transaction left off. decisions are the records
@@ -106,6 +110,12 @@ func (s *settle) recover(ctx context.Context, decisions []uint64) error {
 		if s.state.Serials == nil {
 			s.state.Serials = make(serials)
 		}
+	}
+	if s.state.Waiting == nil {
+		s.state.Waiting = make(map[wire.Hash]waiting)
+	}
+	if s.state.Ahead == nil {
+		s.state.Ahead = make(map[string]waiting)
 	}
 	known, err := s.db.Declarations(ctx)
 	if err != nil {
@@ -212,17 +222,23 @@ func (s *settle) catchUp(ctx context.Context) error {
 func (s *settle) pending() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.state.Again) > 0
+	return len(s.state.Again) > 0 || s.state.Due != nil
 }
 
 // step settles some records in one transaction.
 func (s *settle) step(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	u := series.Update{Cursor: s.cursor}
+	if s.state.Due != nil {
+		if err := s.due(&u); err != nil {
+			return err
+		}
+		return s.commit(ctx, u, 0)
+	}
 	if err := s.resettle(ctx); err != nil {
 		return err
 	}
-	u := series.Update{Cursor: s.cursor}
 	n := 0
 	err := s.store.Scan(s.cursor, func(r *store.Record) error {
 		if n == settleRecords || len(u.Samples) >= settleSamples {
@@ -231,12 +247,15 @@ func (s *settle) step(ctx context.Context) error {
 		if r.Kind == store.Decision && n > 0 {
 			return errStop // it gets a step of its own: what it changes must see all samples before it
 		}
+		if s.arrive(r); s.state.Due != nil {
+			return errStop // they come before this record
+		}
 		if err := s.record(r, &u); err != nil {
 			return err
 		}
 		n++
 		u.Cursor = r.Index + 1
-		if r.Kind == store.Decision {
+		if r.Kind == store.Decision || s.state.Due != nil {
 			return errStop
 		}
 		return nil
@@ -244,7 +263,7 @@ func (s *settle) step(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStop) {
 		return fmt.Errorf("settle from record %d: %w", s.cursor, err)
 	}
-	if u.Cursor == s.cursor {
+	if u.Cursor == s.cursor && s.state.Due == nil {
 		return nil
 	}
 	return s.commit(ctx, u, n)
@@ -303,13 +322,15 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 			continue
 		}
 		s.state.Done[key] = done
+		if day, ahead := aheadDay(b.Edge, r, rec); ahead && rec.Reading != nil {
+			s.hold(day, r.Index, rec)
+			continue
+		}
 		switch {
 		case rec.Declaration != nil:
-			if err := s.declare(rec.Declaration, u); err != nil {
-				return err
-			}
-		case rec.Reading != nil && s.declarations[rec.Reading.Declaration] == nil:
-			s.state.Waiting = append(s.state.Waiting, waiting{r.Index, rec.Seq, rec.Reading.Declaration})
+			s.declare(rec.Declaration, u)
+		case rec.Reading != nil && s.waits(rec.Reading.Declaration):
+			s.wait(b.Edge, r.Index, rec.Reading.Declaration)
 		case rec.Reading != nil:
 			if err := s.reading(b, rec, u); err != nil {
 				return err
@@ -319,37 +340,15 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 	return nil
 }
 
-// declare makes a declaration known, and settles the readings that waited for it.
-func (s *settle) declare(d *wire.Declaration, u *series.Update) error {
+// declare makes a declaration known, and the readings due that waited for it.
+func (s *settle) declare(d *wire.Declaration, u *series.Update) {
 	h := d.Hash()
 	if s.declarations[h] != nil {
-		return nil
+		return
 	}
 	s.declarations[h] = d
 	u.Declarations = append(u.Declarations, d)
-	var still []waiting
-	for _, w := range s.state.Waiting {
-		if w.Declaration != h {
-			still = append(still, w)
-			continue
-		}
-		r, err := s.store.Read(w.Index)
-		if err != nil {
-			return err
-		}
-		b, err := decodeStored(&r)
-		if err != nil {
-			return err
-		}
-		if w.Seq < b.First || w.Seq > b.Last {
-			return fmt.Errorf("record %d does not hold sequence number %d", w.Index, w.Seq)
-		}
-		if err := s.reading(b, &b.Records[w.Seq-b.First], u); err != nil {
-			return err
-		}
-	}
-	s.state.Waiting = still
-	return nil
+	s.release(h)
 }
 
 // reading settles one reading whose declaration is known.

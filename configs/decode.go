@@ -51,6 +51,9 @@ func Load(file string, v any) (text []byte, err error) {
 func Decode(file string, text []byte, v any) error { return decode(file, text, v, nil) }
 
 func decode(file string, text []byte, v any, env func(string) (string, bool)) error {
+	if err := checkShape(file, text); err != nil {
+		return err
+	}
 	doc, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return explain(file, nil, err)
@@ -74,6 +77,41 @@ func decode(file string, text []byte, v any, env func(string) (string, bool)) er
 	err = yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(body, v)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return explain(file, body, err)
+	}
+	return nil
+}
+
+// Limits of a file, far above what one needs. The parser's memory grows with the
+// square of the depth, so they are checked before it sees the text.
+const (
+	maxSize  = 1 << 20 // bytes
+	maxDepth = 100     // brackets that are open at once
+	maxLead  = 200     // spaces, hyphens and question marks a line begins with
+)
+
+// checkShape refuses a text that is too long or too deep to be read. It does not
+// know quotes: a bracket in a text counts too.
+func checkShape(file string, text []byte) error {
+	if len(text) > maxSize {
+		return &Error{File: file, Problem: fmt.Sprintf("the file has %d bytes, at most %d", len(text), maxSize), Remedy: "check that it is the right one"}
+	}
+	depth := 0
+	for n, line := range bytes.Split(text, []byte("\n")) {
+		depth = max(depth, 0)
+		for _, c := range line {
+			switch c {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth--
+			}
+			if depth > maxDepth {
+				return &Error{File: file, Line: n + 1, Problem: fmt.Sprintf("more than %d brackets are open", maxDepth), Remedy: "close them"}
+			}
+		}
+		if len(line)-len(bytes.TrimLeft(line, " -?")) > maxLead {
+			return &Error{File: file, Line: n + 1, Problem: fmt.Sprintf("the line begins with more than %d spaces, hyphens and question marks", maxLead), Remedy: "indent by two spaces a level"}
+		}
 	}
 	return nil
 }

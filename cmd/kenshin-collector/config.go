@@ -3,21 +3,28 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"go.uber.org/zap/zapcore"
+	"modernc.org/sqlite"
 
 	"kenshin/calc"
 	"kenshin/collector"
+	"kenshin/collector/series"
 	"kenshin/configs"
+	"kenshin/edge/journal"
 	"kenshin/edge/wire"
 )
 
@@ -85,9 +92,19 @@ func (c *config) validate(text []byte) error {
 	case (c.Broker.Listen == "") == (c.Broker.URL == ""):
 		return wrong("$", "want one of `broker.listen` and `broker.url`", "listen starts a broker in this process, url names one outside")
 	}
-	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
-		return wrong("$.http.listen", err.Error(), "write host:port, such as 127.0.0.1:8080")
-	} else if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
+	switch {
+	case !collector.GoodName(c.Name):
+		return wrong("$.name", fmt.Sprintf("name %q", c.Name), "want 1 to 64 letters, digits, '.', '_' and '-': it signs checkpoints")
+	case c.Broker.URL != "" && !isBroker(c.Broker.URL):
+		return wrong("$.broker.url", fmt.Sprintf("broker %q", c.Broker.URL), "want tcp://HOST:PORT, or ssl, ws or wss in place of tcp")
+	case c.Broker.Listen != "" && !isAddress(c.Broker.Listen):
+		return wrong("$.broker.listen", fmt.Sprintf("address %q", c.Broker.Listen), "write host:port, such as 127.0.0.1:1883, with a port up to 65535")
+	case !wire.IsRoot(c.Broker.Root):
+		return wrong("$.broker.root", fmt.Sprintf("topic %q", c.Broker.Root), "want levels such as kenshin/v1, without + and #; every edge must have the same")
+	case !isAddress(c.HTTP.Listen):
+		return wrong("$.http.listen", fmt.Sprintf("address %q", c.HTTP.Listen), "write host:port, such as 127.0.0.1:8080, with a port up to 65535")
+	}
+	if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
 		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")
 	}
 	if err := c.validateTLS(wrong); err != nil {
@@ -118,6 +135,24 @@ func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// isBroker tells whether a URL is one of a broker.
+func isBroker(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Hostname() != "" && isPort(u.Port(), true) && slices.Contains([]string{"tcp", "mqtt", "ssl", "tls", "mqtts", "ws", "wss"}, u.Scheme)
+}
+
+// isAddress tells whether a text is host:port.
+func isAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	return err == nil && isPort(port, false)
+}
+
+// isPort tells whether a text is a port number; one that may be left out may be "".
+func isPort(text string, optional bool) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil || optional && text == ""
 }
 
 // edges returns the registered edges with their keys.
@@ -198,8 +233,16 @@ func (c *config) key() (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
+// dirError says what to do about a data folder. What is damaged in it, or wrong
+// with the files that are put in force, says so itself.
 func (c *config) dirError(err error) error {
-	return fmt.Errorf("%s: data folder: %w; give the user that runs kenshin-collector a folder it can write, with free space, that no other collector uses", c.file, err)
+	var file *fs.PathError
+	var sys syscall.Errno
+	var db *sqlite.Error
+	if errors.As(err, &file) || errors.As(err, &sys) || errors.Is(err, journal.ErrLocked) || errors.As(err, &db) && !errors.Is(err, series.ErrFile) {
+		return fmt.Errorf("%s: data folder: %w; give the user that runs kenshin-collector a folder it can write, with free space, that no other collector uses", c.file, err)
+	}
+	return fmt.Errorf("%s: %w", c.file, err)
 }
 
 // describe says what a configuration means.

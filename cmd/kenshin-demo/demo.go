@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ import (
 	"kenshin/collector"
 	"kenshin/collector/api"
 	"kenshin/collector/broker"
+	"kenshin/collector/series"
 	"kenshin/collector/web"
 	"kenshin/configs"
 	"kenshin/edge"
@@ -91,10 +93,20 @@ func (d *demo) open(ctx context.Context, log *zap.Logger) error {
 	c, dir := d.cli, d.dir
 	var err error
 	if d.box, _, err = outbox.Open(filepath.Join(dir, "outbox"), outbox.Options{Edge: edgeID}); err != nil {
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("%w; name a folder that can be written, with free space", err)
+		}
 		return fmt.Errorf("-dir %s: %w", dir, err)
+	}
+	this, err := c.making()
+	if err != nil {
+		return err
 	}
 	s, err := d.site()
 	if err != nil {
+		return err
+	}
+	if err := this.claim(dir, d.box.Last() > 0); err != nil {
 		return err
 	}
 	edgeKey, err := configs.Key(dir, "edge")
@@ -141,6 +153,9 @@ func (d *demo) openCenter(ctx context.Context, dir string, key ed25519.PrivateKe
 		Edges: []collector.Edge{{ID: edgeID, Key: edgeKey}}, Methodologies: methodologies, Projects: projects,
 		Limits: collector.DefaultLimits, Acks: d.broker, Clock: d.clock, Log: log,
 	})
+	if errors.Is(err, series.ErrFile) {
+		return fmt.Errorf("%w; the demo rebuilds when %s is removed", err, collector.SeriesFiles(filepath.Join(dir, "collector"))[0])
+	}
 	if err != nil {
 		return err
 	}

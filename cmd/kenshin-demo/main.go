@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	switch {
-	case c.Speed <= 0 || c.Speed > 100_000:
+	case !(c.Speed > 0 && c.Speed <= 100_000): // not a number is neither
 		return configs.Setup(fmt.Errorf("speed %v: want more than 0 and at most 100000", c.Speed))
 	case c.For < 0:
 		return configs.Setup(fmt.Errorf("for %v: a time cannot be negative", c.For))
@@ -47,6 +47,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer remove()
 	d, err := open(ctx, &c, dir, stderr)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // Ctrl-C before anything ran
+		}
 		return configs.Setup(err)
 	}
 	return d.run(ctx, stdout, stderr)

@@ -4,19 +4,23 @@ import (
 	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"go.uber.org/zap/zapcore"
 
 	"kenshin/configs"
+	"kenshin/edge/journal"
 	"kenshin/edge/wire"
 )
 
@@ -118,6 +122,10 @@ func (c *config) validate(text []byte) error {
 		return wrong("$.interval", fmt.Sprintf("interval %v", c.Interval), "1s is the shortest")
 	case c.Outbox.MaxBytes < leastOutbox:
 		return wrong("$.outbox.max_bytes", fmt.Sprintf("%d bytes are too few", c.Outbox.MaxBytes), fmt.Sprintf("want at least %d", leastOutbox))
+	case c.Broker.Linger < 0:
+		return wrong("$.broker.linger", fmt.Sprintf("linger %v", c.Broker.Linger), "0s sends at once; a time cannot be negative")
+	case !wire.IsRoot(c.Broker.Root):
+		return wrong("$.broker.root", fmt.Sprintf("topic %q", c.Broker.Root), "want levels such as kenshin/v1, without + and #; the collector must have the same")
 	case c.Broker.URL == "" && !c.enrolling:
 		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883, or run `kenshin-edge enrol`")
 	case c.Broker.URL != "" && !isBroker(c.Broker.URL):
@@ -226,7 +234,13 @@ func loopback(addr string) bool {
 
 func (c *config) outboxDir() string { return filepath.Join(c.Data, "outbox") }
 
+// dirError says what to do about a data folder. What is damaged in it says so itself.
 func (c *config) dirError(err error) error {
+	var file *fs.PathError
+	var sys syscall.Errno
+	if !errors.As(err, &file) && !errors.As(err, &sys) && !errors.Is(err, journal.ErrLocked) {
+		return fmt.Errorf("%s: data folder: %w", c.file, err)
+	}
 	return fmt.Errorf("%s: data folder: %w; give the user that runs kenshin-edge a folder it can write, with free space, that no other agent uses", c.file, err)
 }
 

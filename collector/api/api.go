@@ -91,6 +91,12 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		get := &http.Request{Method: http.MethodGet, Host: r.Host, URL: r.URL}
+		if _, pattern := mux.Handler(get); pattern != "/" {
+			w.Header().Set("Allow", "GET, HEAD")
+			problem(w, http.StatusMethodNotAllowed, r.URL.Path+" is only read: want GET")
+			return
+		}
 		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+"; /openapi.json describes what there is")
 	})
 	return open(mux, Guard(cfg.Token, mux)), nil

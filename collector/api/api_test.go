@@ -278,8 +278,8 @@ func TestOnlyReads(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(method, "/api/v1/projects", strings.NewReader("{}")))
-		if w.Code < 400 {
-			t.Errorf("%s: %d", method, w.Code)
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: %d, Allow %q; want 405", method, w.Code, w.Header().Get("Allow"))
 		}
 	}
 }

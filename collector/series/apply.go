@@ -85,7 +85,7 @@ func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 			return Result{}, err
 		}
 	}
-	if _, err := tx.ExecContext(w.ctx, `UPDATE settled SET cursor = ?, state = ?`, int64(u.Cursor), u.State); err != nil {
+	if _, err := tx.ExecContext(w.ctx, `UPDATE settled SET cursor = ?, state = ?, crc = ?`, int64(u.Cursor), u.State, settledCRC(int64(u.Cursor), u.State)); err != nil {
 		return Result{}, err
 	}
 	return w.res, tx.Commit()
@@ -358,7 +358,7 @@ func (w *update) closings(register string, c Closings) error {
 		if err != nil {
 			return fmt.Errorf("closing of %s on %v: %w", register, day, err)
 		}
-		if _, err := w.tx.ExecContext(w.ctx, `INSERT INTO closings (register, day, closing) VALUES (?, ?, ?)`, register, dayNumber(day), string(text)); err != nil {
+		if _, err := w.tx.ExecContext(w.ctx, `INSERT INTO closings (register, day, closing, crc) VALUES (?, ?, ?, ?)`, register, dayNumber(day), string(text), closingCRC(register, dayNumber(day), text)); err != nil {
 			return err
 		}
 	}

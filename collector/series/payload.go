@@ -57,6 +57,25 @@ func unseal(payload []byte, device, at int64) ([]byte, error) {
 	return parts, nil
 }
 
+// closingCRC covers a row of closings: where it stands and what it says.
+func closingCRC(register string, day int64, text []byte) int64 {
+	b := append([]byte(register), 0)
+	return int64(crc32.Checksum(append(binary.BigEndian.AppendUint64(b, uint64(day)), text...), castagnoli))
+}
+
+func checkClosing(register string, day int64, text []byte, crc int64) error {
+	if closingCRC(register, day, text) != crc {
+		return fmt.Errorf("%w: closing of %q on %d: the CRC is another one", errPayload, register, day)
+	}
+	return nil
+}
+
+// settledCRC covers the row of settled.
+func settledCRC(cursor int64, state []byte) int64 {
+	b := binary.BigEndian.AppendUint64(nil, uint64(cursor))
+	return int64(crc32.Checksum(append(b, state...), castagnoli))
+}
+
 // appendPart appends what one record says of one device at one time. The
 // samples are in the order of the shape's points.
 func appendPart(b []byte, epoch int64, shape int64, samples []*wire.Sample) ([]byte, error) {

@@ -53,10 +53,13 @@ func (c *catalog) walk(parts []byte, only *string, fn func(wire.Sample) error) e
 // Cursor returns how many records of the book are settled, and the state that
 // was stored with them: 0 and nil in a new file.
 func (db *DB) Cursor(ctx context.Context) (uint64, []byte, error) {
-	var cursor int64
+	var cursor, crc int64
 	var state []byte
-	if err := db.reader.QueryRowContext(ctx, `SELECT cursor, state FROM settled`).Scan(&cursor, &state); err != nil {
+	if err := db.reader.QueryRowContext(ctx, `SELECT cursor, state, crc FROM settled`).Scan(&cursor, &state, &crc); err != nil {
 		return 0, nil, db.reading("cursor", err)
+	}
+	if settledCRC(cursor, state) != crc {
+		return 0, nil, db.reading("cursor", fmt.Errorf("%w: row of settled with cursor %d: the CRC is another one", errPayload, cursor))
 	}
 	return uint64(cursor), state, nil
 }
@@ -92,10 +95,13 @@ func (db *DB) Declarations(ctx context.Context) ([]*wire.Declaration, error) {
 // Closings returns the closings of a register, the oldest first.
 func (db *DB) Closings(ctx context.Context, register string) ([]calc.Closing, error) {
 	var out []calc.Closing
-	err := each(ctx, db.reader, `SELECT day, closing FROM closings WHERE register = ? ORDER BY day`, func(rows *sql.Rows) error {
-		var day int64
+	err := each(ctx, db.reader, `SELECT day, closing, crc FROM closings WHERE register = ? ORDER BY day`, func(rows *sql.Rows) error {
+		var day, crc int64
 		var text []byte
-		if err := rows.Scan(&day, &text); err != nil {
+		if err := rows.Scan(&day, &text, &crc); err != nil {
+			return err
+		}
+		if err := checkClosing(register, day, text, crc); err != nil {
 			return err
 		}
 		var c calc.Closing

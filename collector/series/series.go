@@ -30,7 +30,7 @@ import (
 )
 
 // Version is the version of the file this package reads and writes.
-const Version = 1
+const Version = 2
 
 const (
 	applicationID = 0x4B53_6572 // "KSer", as file(1) and PRAGMA application_id show it
@@ -45,8 +45,7 @@ const (
 var ErrFile = errors.New("series file cannot be used")
 
 const schema = `
-CREATE TABLE settled (id INTEGER PRIMARY KEY CHECK (id = 1), cursor INTEGER NOT NULL, state BLOB);
-INSERT INTO settled VALUES (1, 0, NULL);
+CREATE TABLE settled (id INTEGER PRIMARY KEY CHECK (id = 1), cursor INTEGER NOT NULL, state BLOB, crc INTEGER NOT NULL);
 CREATE TABLE devices (id INTEGER PRIMARY KEY, edge TEXT NOT NULL, device TEXT NOT NULL, UNIQUE (edge, device));
 CREATE TABLE shapes (id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES devices, points TEXT NOT NULL, newest INTEGER NOT NULL);
 CREATE TABLE epochs (id INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE);
@@ -55,7 +54,7 @@ CREATE TABLE conflicts (device INTEGER NOT NULL, at INTEGER NOT NULL, point TEXT
 	unit TEXT NOT NULL, quality TEXT NOT NULL, value TEXT NOT NULL, reason TEXT NOT NULL,
 	PRIMARY KEY (device, at, point, epoch, seq)) WITHOUT ROWID;
 CREATE TABLE declarations (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, record BLOB NOT NULL);
-CREATE TABLE closings (register TEXT NOT NULL, day INTEGER NOT NULL, closing TEXT NOT NULL, PRIMARY KEY (register, day)) WITHOUT ROWID;
+CREATE TABLE closings (register TEXT NOT NULL, day INTEGER NOT NULL, closing TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (register, day)) WITHOUT ROWID;
 `
 
 // DB is an open series store. Its methods may be called from several
@@ -102,7 +101,24 @@ func (db *DB) open(ctx context.Context, abs string) error {
 	if db.insert, err = db.writer.PrepareContext(ctx, `INSERT INTO readings (device, at, payload) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`); err != nil {
 		return err
 	}
-	return db.names.load(ctx, db.reader)
+	if err := db.names.load(ctx, db.reader); err != nil {
+		return err
+	}
+	return db.checkClosings(ctx)
+}
+
+// checkClosings reads all closings: one whose register or day was damaged would
+// not be found where it is looked for, and no error would say so.
+func (db *DB) checkClosings(ctx context.Context) error {
+	return each(ctx, db.reader, `SELECT register, day, closing, crc FROM closings`, func(rows *sql.Rows) error {
+		var register string
+		var day, crc int64
+		var text sql.RawBytes
+		if err := rows.Scan(&register, &day, &text, &crc); err != nil {
+			return err
+		}
+		return checkClosing(register, day, text, crc)
+	})
 }
 
 // dsn returns the data source name of a file; every connection gets the pragmas.
@@ -143,6 +159,9 @@ func (db *DB) identify(ctx context.Context) error {
 	}
 	defer tx.Rollback() // after Commit it does nothing
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s PRAGMA application_id = %d; PRAGMA user_version = %d;", schema, applicationID, Version)); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO settled VALUES (1, 0, NULL, ?)`, settledCRC(0, nil)); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -486,8 +486,8 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		make func(path string)
 		want string
 	}{
-		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 2") }, "version 2, this program reads 1"},
-		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 1"},
+		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 3") }, "version 3, this program reads 2"},
+		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 2"},
 		{"another program's", func(p string) { exec(p, "CREATE TABLE t (x); PRAGMA application_id = 7") }, "another program (application id 0x00000007)"},
 		{"tables without an id", func(p string) { exec(p, "CREATE TABLE t (x)") }, "another program"},
 		{"not a database", func(p string) { os.WriteFile(p, bytes.Repeat([]byte("reading\n"), 1000), 0o644) }, "not a database"},

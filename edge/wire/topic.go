@@ -1,6 +1,9 @@
 package wire
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // DefaultRoot is where topics begin unless a deployment says otherwise.
 const DefaultRoot = "kenshin/v1"
@@ -24,3 +27,10 @@ func ParseUp(root, topic string) (edge string, ok bool) {
 	edge, ok = strings.CutSuffix(rest, "/up")
 	return edge, ok && CheckEdgeID(edge) == nil
 }
+
+var rootPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
+
+// IsRoot tells whether topics can begin with a text: levels of letters, digits,
+// '.', '_' and '-', at most 100 bytes. A wildcard or an empty level would make
+// subscriptions that no topic fits, or that fit those of others.
+func IsRoot(root string) bool { return len(root) <= 100 && rootPattern.MatchString(root) }
