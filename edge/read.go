@@ -139,7 +139,7 @@ func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Recor
 	if len(s.blocks) != n {
 		s.blocks = make([]blockState, n)
 	}
-	rec := a.record(a.cfg.Clock.Now())
+	var rec wire.Record
 	reading := &wire.Reading{Declaration: s.hash, Blocks: make([]wire.BlockResult, n)}
 	asked, gone := 0, false
 	for k := range n {
@@ -158,6 +158,9 @@ func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Recor
 		res.Delta = int32(middle.Sub(a.start).Milliseconds() - rec.Mono)
 		reading.Blocks[i] = res
 		gone = res.Status != wire.OK && (res.Status != wire.Exception || Absent(res.Code))
+	}
+	if asked == 0 {
+		rec = a.record(a.cfg.Clock.Now())
 	}
 	rec.Reading = reading
 	return rec, n > 0

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// reader is an open segment and where the last Read in it stopped.
+// reader is an open segment and where reading in it stopped.
 type reader struct {
 	*segment
 	file File
@@ -38,19 +38,13 @@ func (l *Log) read(seq uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &r.w
-	if w.seq > seq || w.seq < v.start.seq {
-		w.seq, w.off = v.start.seq, v.start.off
-	}
-	w.end, w.limit = v.end, v.limit
-	fr, err := l.walkTo(w, v, seq)
+	r.w.begin(v, seq)
+	fr, err := l.walkTo(&r.w, v, seq)
 	if err != nil {
 		return nil, err
 	}
 	entry := bytes.Clone(fr.payload)
-	if cap(w.buf) > 1<<20 {
-		w.buf = nil
-	}
+	r.w.shrink()
 	return entry, nil
 }
 
@@ -63,12 +57,21 @@ func (l *Log) reader(v view) (*reader, error) {
 		l.cached.file.Close() // it was only read from
 		l.cached = nil
 	}
+	r, err := l.open(v, 16<<10)
+	if err != nil {
+		return nil, err
+	}
+	l.cached = r
+	return r, nil
+}
+
+// open opens a reader of a segment.
+func (l *Log) open(v view, chunk int) (*reader, error) {
 	f, err := l.fs.Open(l.path(v.segment), 0)
 	if err != nil {
 		return nil, err
 	}
-	l.cached = &reader{segment: v.segment, file: f, w: walker{file: f, chunk: 16 << 10, off: v.start.off, seq: v.start.seq}}
-	return l.cached, nil
+	return &reader{segment: v.segment, file: f, w: walker{file: f, chunk: chunk}}, nil
 }
 
 // walkTo returns the frame of entry seq, which is at or behind where w stands.
@@ -135,12 +138,13 @@ func (l *Log) Scan(from uint64, fn func(seq uint64, entry []byte) error) error {
 
 // scanSegment calls fn for the entries of one segment from from on.
 func (l *Log) scanSegment(v view, from uint64, fn func(uint64, []byte) error) error {
-	f, err := l.fs.Open(l.path(v.segment), 0)
+	r, err := l.borrow(v)
 	if err != nil {
 		return fmt.Errorf("scan journal %s: %w", l.dir, err)
 	}
-	defer f.Close()
-	w := &walker{file: f, end: v.end, limit: v.limit, chunk: 64 << 10, off: v.start.off, seq: v.start.seq}
+	defer l.giveBack(r)
+	w := &r.w
+	w.begin(v, from)
 	for seq := from; seq < v.limit; seq++ {
 		fr, err := l.walkTo(w, v, seq)
 		if err != nil {
@@ -151,4 +155,34 @@ func (l *Log) scanSegment(v view, from uint64, fn func(uint64, []byte) error) er
 		}
 	}
 	return nil
+}
+
+// borrow returns a reader of a segment for the caller alone: the one of the last
+// Read or Scan, when nobody has it and it fits.
+func (l *Log) borrow(v view) (*reader, error) {
+	l.reading.Lock()
+	r := l.cached
+	if r != nil && r.segment == v.segment {
+		l.cached = nil
+		l.reading.Unlock()
+		return r, nil
+	}
+	l.reading.Unlock()
+	return l.open(v, 64<<10)
+}
+
+// giveBack keeps a reader of the last segment for the next, who will most likely
+// go on there, and closes any other: its segment may have been dropped meanwhile.
+func (l *Log) giveBack(r *reader) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	l.mu.Lock()
+	last := l.segments[len(l.segments)-1] == r.segment
+	l.mu.Unlock()
+	if l.closed || l.cached != nil || !last {
+		r.file.Close() // it was only read from
+		return
+	}
+	r.w.shrink()
+	l.cached = r
 }

@@ -16,6 +16,7 @@ type walker struct {
 
 	off int64  // where the next frame should begin
 	seq uint64 // the number it should have
+	was mark   // the frame before, as it was found
 
 	buf []byte // bytes of the file from at on
 	at  int64
@@ -78,8 +79,27 @@ func (w *walker) next() (fr frame, err error) {
 			return frame{}, io.EOF
 		}
 	}
-	w.off, w.seq = fr.off+fr.size, fr.seq+1
+	w.off, w.seq, w.was = fr.off+fr.size, fr.seq+1, mark{fr.seq, fr.off}
 	return fr, nil
+}
+
+// begin puts the walker at the last frame that is known to begin at or before
+// that of entry seq.
+func (w *walker) begin(v view, seq uint64) {
+	at := v.start
+	for _, m := range [...]mark{w.was, {w.seq, w.off}} {
+		if m.seq <= seq && m.seq > at.seq {
+			at = m
+		}
+	}
+	w.seq, w.off, w.end, w.limit = at.seq, at.off, v.end, v.limit
+}
+
+// shrink lets go of a buffer that one large entry has made.
+func (w *walker) shrink() {
+	if cap(w.buf) > 1<<20 {
+		w.buf, w.at = nil, 0
+	}
 }
 
 // search looks behind a bad frame for a good one. Its number must be one that

@@ -67,13 +67,18 @@ func EncodeBatch(b *Batch, declarations map[Hash]*Declaration) ([]byte, error) {
 	if n := uint64(len(b.Records)); n == 0 || b.Last-b.First+1 != n || b.Records[0].Seq != b.First {
 		return nil, fmt.Errorf("encode batch %d to %d: %d records do not fit", b.First, b.Last, n)
 	}
-	body, err := proto.Marshal(columns(b.Records, declarations))
+	c := columns(b.Records, declarations)
+	body, err := proto.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode batch: %w", err)
 	}
+	pool := thorough
+	if len(c.Wall) == len(c.Groups) { // one reading of each device
+		pool = quick
+	}
 	m := &wirepb.Batch{
 		Format: Format, Edge: b.Edge, Epoch: b.Epoch[:], Boot: b.Boot[:], First: b.First, Last: b.Last,
-		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: squeeze(body), Kept: b.Kept,
+		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: squeeze(body, pool), Kept: b.Kept,
 	}
 	if len(m.Body) >= len(body) {
 		m.Compression, m.Body = plain, body
@@ -161,20 +166,27 @@ func header(m *wirepb.Batch, lim Limits) (*Batch, error) {
 	return b, nil
 }
 
-// deflaters keeps one compressor: its tables take more than half a megabyte, and an edge
-// cuts one batch at a time.
-var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriter(io.Discard, 6)
-	if err != nil {
-		panic(err) // the level is a constant
-	}
-	return w
-}}
+// The thorough compressor has 1.5 MB of tables and clears them for each batch: to
+// an edge that delivers every second that is most of its memory, and more time
+// than compressing takes. One snapshot of each device comes out as small without:
+// within 2 % for ten devices, 10 % for one.
+var quick, thorough = deflaters(flate.BestSpeed), deflaters(6)
 
-func squeeze(body []byte) []byte {
+// deflaters keeps compressors of a level for as long as they are used.
+func deflaters(level int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		w, err := flate.NewWriter(io.Discard, level)
+		if err != nil {
+			panic(err) // the level is a constant
+		}
+		return w
+	}}
+}
+
+func squeeze(body []byte, pool *sync.Pool) []byte {
 	var out bytes.Buffer
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
+	w := pool.Get().(*flate.Writer)
+	defer pool.Put(w)
 	w.Reset(&out)
 	w.Write(body) // a bytes.Buffer takes everything
 	w.Close()
