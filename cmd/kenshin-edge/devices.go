@@ -53,6 +53,9 @@ func (c *config) planBus(b *busConfig, path string, wrong func(path, problem, re
 			out.link.ConnectDelay = max(out.link.ConnectDelay, p.Limits.ConnectDelay)
 			u.SwitchGap = max(u.SwitchGap, p.Limits.SwitchGap)
 			u.Exact = u.Exact || len(p.Limits.Forbidden) > 0
+			if most := p.Limits.Registers; most > 0 && (u.Most == 0 || most < u.Most) {
+				u.Most = most
+			}
 			if p.Limits.Gap > b.Gap {
 				u.Gap = max(u.Gap, p.Limits.Gap)
 			}

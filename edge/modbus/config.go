@@ -47,6 +47,9 @@ type Unit struct {
 	// which one that is not wanted must not be read. See the package comment for
 	// what it gives up.
 	Exact bool
+	// Most is how many registers the device gives in one answer at most; 125 when
+	// zero. RTU asks for no more than that for its own ends; Read does not look at it.
+	Most uint16
 }
 
 const (

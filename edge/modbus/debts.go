@@ -3,20 +3,24 @@ package modbus
 import (
 	"slices"
 	"time"
+
+	"github.com/goburrow/modbus"
 )
 
-// debts is the book of answers that units on an RTU line owe: to requests that
-// were sent and got none. They may still come.
+// debts is the book of answers that may still come from units on an RTU line: to
+// requests that were sent and got none, and copies of answers that came.
 type debts struct {
 	owed   map[uint8][]debt  // by unit, each shape once, the one asked last at the end
-	beyond map[question]bool // blocks a device has refused: they reach beyond its registers
+	came   map[uint8][]debt  // by unit, each shape once: answers that may come again
+	beyond map[question]bool // blocks a device gives no register more than wanted of
+	silent map[question]int  // blocks: how often in a row asking for more got no answer
 }
 
-// debt is an answer that is owed, by what is seen of its request in it.
+// debt is an answer that may come, by what is seen of its request in it.
 type debt struct {
 	function uint8
 	count    uint16
-	since    time.Time // the request was given up
+	since    time.Time // the request was given up, or answered
 }
 
 const (
@@ -25,32 +29,47 @@ const (
 	// debtTimeouts is how many timeouts an answer is reckoned with at least. After
 	// them one that came to a later request shows that it will not come any more.
 	debtTimeouts = 10
+	// longerMost is how many registers more than wanted are asked for at most.
+	longerMost = 7
+	// quiet is how long an answer of a length that came is not asked for again.
+	// Repeaters and converters that say an answer twice do so within a frame or two.
+	quiet = 250 * time.Millisecond
 )
 
 func newDebts() debts {
-	return debts{owed: make(map[uint8][]debt), beyond: make(map[question]bool)}
+	return debts{owed: make(map[uint8][]debt), came: make(map[uint8][]debt), beyond: make(map[question]bool), silent: make(map[question]int)}
 }
 
-// find returns where an answer with count registers stands in the book, -1 when
-// it is not owed.
-func (d *debts) find(unit, function uint8, count uint16) int {
-	return slices.IndexFunc(d.owed[unit], func(o debt) bool { return o.function == function && o.count == count })
+// find returns where an answer of this shape stands in a list, -1 when it does not.
+func find(list []debt, function uint8, count uint16) int {
+	return slices.IndexFunc(list, func(o debt) bool { return o.function == function && o.count == count })
 }
 
-// ask returns how many registers to ask for, so that the answer to q is none that
-// is owed: q.count, or one more. Where both are owed it is the one not asked for
-// longer.
-func (d *debts) ask(q question) uint16 {
-	plain := d.find(q.unit, q.function, q.count)
-	longer := q
-	longer.count++
-	if plain < 0 || longer.count > maxCount || int(q.address)+int(longer.count) > 1<<16 || d.beyond[longer] {
-		return q.count
+// ask returns how many registers to ask for, most at most, so that the answer to
+// q is none that may still come: q.count or a few more. Where there is no such
+// length it is the one that was asked for longest ago, and not before free.
+func (d *debts) ask(q question, most uint16, timeout time.Duration, now time.Time) (count uint16, free time.Time) {
+	d.came[q.unit] = slices.DeleteFunc(d.came[q.unit], func(o debt) bool { return now.Sub(o.since) > timeout })
+	end := min(int(q.count)+longerMost, int(most), 1<<16-int(q.address))
+	if d.beyond[q] {
+		end = 0
 	}
-	if d.find(q.unit, q.function, longer.count) < plain {
-		return longer.count
+	for n := q.count; n == q.count || int(n) <= end; n++ {
+		var busy time.Time
+		if i := find(d.owed[q.unit], q.function, n); i >= 0 {
+			busy = d.owed[q.unit][i].since.Add(timeout)
+		}
+		if i := find(d.came[q.unit], q.function, n); i >= 0 {
+			busy = later(busy, d.came[q.unit][i].since.Add(min(quiet, timeout)))
+		}
+		if busy.IsZero() {
+			return n, busy
+		}
+		if count == 0 || busy.Before(free) {
+			count, free = n, busy
+		}
 	}
-	return q.count
+	return count, free
 }
 
 // owe notes that q was given up.
@@ -59,24 +78,26 @@ func (d *debts) owe(q question, now time.Time) {
 }
 
 // move puts a debt for the answer to q at the end, in place of one that is there.
-func (d *debts) move(q question, last debt) {
-	owed := d.owed[q.unit]
-	if i := d.find(q.unit, q.function, q.count); i >= 0 {
-		owed = slices.Delete(owed, i, i+1)
-	} else if len(owed) == debtsMost {
-		owed = slices.Delete(owed, 0, 1)
+func (d *debts) move(q question, last debt) { d.owed[q.unit] = moved(d.owed[q.unit], last) }
+
+func moved(list []debt, last debt) []debt {
+	if i := find(list, last.function, last.count); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	} else if len(list) == debtsMost {
+		list = slices.Delete(list, 0, 1)
 	}
-	d.owed[q.unit] = append(owed, last)
+	return append(list, last)
 }
 
-// answered notes that the answer to q came. Where one like it was owed it may
-// have been that one, and then this one is owed. Others are not waited for any
-// more when they are owed since before.
-func (d *debts) answered(q question, before time.Time) {
+// answered notes that the answer to q came, which may come once more. Where one
+// like it was owed it may have been that one, and then this one is owed. Others
+// are not waited for any more when they are owed since before.
+func (d *debts) answered(q question, now, before time.Time) {
+	d.came[q.unit] = moved(d.came[q.unit], debt{q.function, q.count, now})
 	if len(d.owed[q.unit]) == 0 {
 		return
 	}
-	if i := d.find(q.unit, q.function, q.count); i >= 0 {
+	if i := find(d.owed[q.unit], q.function, q.count); i >= 0 {
 		d.move(q, d.owed[q.unit][i])
 	}
 	d.owed[q.unit] = slices.DeleteFunc(d.owed[q.unit], func(o debt) bool {
@@ -86,28 +107,41 @@ func (d *debts) answered(q question, before time.Time) {
 
 // refused notes that a refusal came while q waited for its answer. It shows no
 // count: it may be the late answer to an earlier request, and then the one to q
-// is owed.
-func (d *debts) refused(q question, now time.Time) {
-	if len(d.owed[q.unit]) > 0 {
+// is owed. A device that is only busy may answer q all the same.
+func (d *debts) refused(q question, code uint8, now time.Time) {
+	if len(d.owed[q.unit]) > 0 || code > modbus.ExceptionCodeIllegalDataValue {
 		d.owe(q, now)
 	}
 }
 
-// late reports whether a unit owes a frame like this: an answer of a function
-// with n bytes of registers, or a refusal. It returns how many registers that was
-// asked for.
+// longer notes what became of a request for more registers than wanted, on a
+// line where no answer was owed. A device may be silent instead of refusing.
+func (d *debts) longer(wanted question, answered bool) {
+	if answered {
+		delete(d.silent, wanted)
+		return
+	}
+	if d.silent[wanted]++; d.silent[wanted] > 1 {
+		d.beyond[wanted] = true
+		delete(d.silent, wanted)
+	}
+}
+
+// late reports whether a frame like this may come from a unit: an answer of a
+// function with n bytes of registers, or a refusal. It returns how many registers
+// that was asked for.
 func (d *debts) late(unit, function uint8, n int) (count uint16, ok bool) {
 	for _, o := range d.owed[unit] {
 		if function == o.function|0x80 || function == o.function && n == 2*int(o.count) {
 			return o.count, true
 		}
 	}
-	return 0, false
+	return uint16(n / 2), n%2 == 0 && find(d.came[unit], function, uint16(n/2)) >= 0
 }
 
 // paid notes that a late answer came.
 func (d *debts) paid(unit, function uint8, count uint16) {
-	if i := d.find(unit, function&^0x80, count); i >= 0 {
+	if i := find(d.owed[unit], function&^0x80, count); i >= 0 {
 		d.owed[unit] = slices.Delete(d.owed[unit], i, i+1)
 	}
 }

@@ -5,14 +5,22 @@ import (
 	"time"
 )
 
-// TestDebts asks for as many registers as wanted, or one more, whatever was given up.
+// upTo returns q with counts from one to another.
+func upTo(q question, from, to uint16) (out []question) {
+	for q.count = from; q.count <= to; q.count++ {
+		out = append(out, q)
+	}
+	return out
+}
+
+// TestDebts asks for as many registers as wanted, or a few more, whatever was given up.
 func TestDebts(t *testing.T) {
 	now := time.Unix(1000, 0)
 	q := question{1, 3, 100, 4}
 	with := func(f func(q *question)) question { c := q; f(&c); return c }
 	for _, tt := range []struct {
 		name  string
-		given []question // up
+		given []question // up, one a second
 		q     question
 		want  uint16
 	}{
@@ -22,19 +30,19 @@ func TestDebts(t *testing.T) {
 		{"another length", []question{with(func(q *question) { q.count = 5 })}, q, 4},
 		{"another unit", []question{with(func(q *question) { q.unit = 2 })}, q, 4},
 		{"the other function", []question{with(func(q *question) { q.function = 4 })}, q, 4},
-		{"both lengths, the longer last", []question{q, with(func(q *question) { q.count = 5 })}, q, 4},
-		{"both lengths, the longer first", []question{with(func(q *question) { q.count = 5 }), q}, q, 5},
-		{"both lengths and again", []question{q, with(func(q *question) { q.count = 5 }), q}, q, 5},
+		{"both lengths", []question{q, with(func(q *question) { q.count = 5 })}, q, 6},
+		{"all lengths", upTo(q, 4, 11), q, 4},
+		{"all lengths, the first again", append(upTo(q, 4, 11), q), q, 5},
 		{"125", []question{{1, 3, 100, 125}}, question{1, 3, 100, 125}, 125},
 		{"124", []question{{1, 3, 100, 124}}, question{1, 3, 100, 124}, 125},
 		{"the last register", []question{{1, 3, 65532, 4}}, question{1, 3, 65532, 4}, 4},
 		{"the last but one", []question{{1, 3, 65531, 4}}, question{1, 3, 65531, 4}, 5},
 	} {
 		d := newDebts()
-		for _, q := range tt.given {
-			d.owe(q, now)
+		for i, q := range tt.given {
+			d.owe(q, now.Add(time.Duration(i)*time.Second))
 		}
-		if got := d.ask(tt.q); got != tt.want {
+		if got, _ := d.ask(tt.q, maxCount, time.Second, now.Add(time.Minute)); got != tt.want {
 			t.Errorf("%s: asks for %d, want %d", tt.name, got, tt.want)
 		}
 	}
@@ -44,11 +52,11 @@ func TestDebts(t *testing.T) {
 	for count := range uint16(100) {
 		d.owe(question{1, 3, 0, count + 1}, now)
 	}
-	if n := len(d.owed[1]); n != debtsMost || d.find(1, 3, 100) < 0 {
+	if n := len(d.owed[1]); n != debtsMost || find(d.owed[1], 3, 100) < 0 {
 		t.Errorf("%d answers are remembered, want the last %d", n, debtsMost)
 	}
 	// One answer after long clears it.
-	d.answered(question{1, 3, 0, 7}, now.Add(time.Second))
+	d.answered(question{1, 3, 0, 7}, now.Add(time.Second), now.Add(time.Second))
 	if n := len(d.owed[1]); n != 0 {
 		t.Errorf("%d answers are reckoned with after all", n)
 	}

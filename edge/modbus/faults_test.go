@@ -82,6 +82,8 @@ var faults = []fault{
 	{name: "garbage", times: 3, do: func(c *call) { c.say([]byte("\xAA\x55Login: \r\n\x00\xFF")) }, lost: 3},
 	{name: "garbage behind the answer", times: 3, do: func(c *call) { c.say(append(c.answer(), "\x00\xFFLogin"...)) }, lost: 3},
 	{name: "answers twice", times: 3, do: func(c *call) { c.say(append(c.answer(), c.answer()...)) }, lost: 3},
+	{name: "answers again after 30 ms", times: 3, do: func(c *call) { plainly(c); c.later(30*time.Millisecond, c.answer()) }, lost: 1, others: 1},
+	{name: "exception 6, then an answer", times: 3, do: func(c *call) { c.say(c.exception(6)); c.later(30*time.Millisecond, c.answer()) }, lost: 3, others: 1},
 	{name: "crc", times: 3, do: func(c *call) { a := c.answer(); a[5] ^= 4; c.say(a) }, lost: 3, skip: "tcp"},
 }
 

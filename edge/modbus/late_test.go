@@ -21,7 +21,7 @@ func TestVeryLate(t *testing.T) {
 		asked  []uint16                   // counts, of all requests
 		err    error                      // of the second read
 	}{
-		{"only the right one; the late one may still come", after(5 * time.Millisecond), []uint16{4, 5, 5}, nil},
+		{"only the right one; the late one may still come", after(5 * time.Millisecond), []uint16{4, 5, 6}, nil},
 		{"the late one, then the right one", func(s *slave, q question) {
 			s.say(5*time.Millisecond, words(question{1, 3, 100, 4}))
 			s.say(15*time.Millisecond, words(q))
@@ -32,7 +32,7 @@ func TestVeryLate(t *testing.T) {
 		{"a late refusal, then the right one", func(s *slave, q question) {
 			s.say(5*time.Millisecond, refusal(q, 11))
 			s.say(15*time.Millisecond, words(q))
-		}, []uint16{4, 5, 4}, &ExceptionError{Function: 3, Code: 11}},
+		}, []uint16{4, 5, 6}, &ExceptionError{Function: 3, Code: 11}},
 		{"the late one alone", func(s *slave, q question) {
 			s.say(5*time.Millisecond, words(question{1, 3, 100, 4}))
 		}, []uint16{4, 5, 4}, ErrTimeout},
@@ -40,14 +40,14 @@ func TestVeryLate(t *testing.T) {
 			b := words(question{1, 3, 100, 4})
 			b[5]++
 			s.say(5*time.Millisecond, b)
-		}, []uint16{4, 5, 4}, ErrMalformed},
+		}, []uint16{4, 5, 6}, ErrMalformed},
 		{"the device refuses the longer one", func(s *slave, q question) {
 			if q.count == 5 {
 				s.say(5*time.Millisecond, refusal(q, 2))
 				return
 			}
 			after(thinking)(s, q)
-		}, []uint16{4, 5, 4, 5}, nil},
+		}, []uint16{4, 5, 4, 6}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,8 +112,8 @@ func TestExact(t *testing.T) {
 			s.set(mute)
 		}
 		counts := s.counts()
-		// In the second round both lengths are owed at first, and 4 since longer.
-		if want := []uint16{4, 5, 4, 5, 4, 4, 4, 5, 4}; !slices.Equal(counts, want) {
+		// 5 was refused, and may come all the same.
+		if want := []uint16{4, 5, 4, 6, 4, 4, 4, 6, 4}; !slices.Equal(counts, want) {
 			t.Errorf("asked for %d registers, want %d", counts, want)
 		}
 		// What refuses the right length too is refused to the caller.

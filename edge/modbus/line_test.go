@@ -272,8 +272,8 @@ func TestLineGone(t *testing.T) {
 		if err := ask(t, b, 1, 100, 4); err != nil {
 			t.Error(err)
 		}
-		if q, at := s.last(); at.Sub(start) != timeout || q.count != 5 {
-			t.Errorf("asked for %d registers after %v, want 5 after %v", q.count, at.Sub(start), timeout)
+		if q, at := s.last(); at.Sub(start) != timeout || q.count != 8 {
+			t.Errorf("asked for %d registers after %v, want 8, unlike the four before, after %v", q.count, at.Sub(start), timeout)
 		}
 	})
 }
@@ -369,8 +369,8 @@ func TestStats(t *testing.T) {
 			ask(t, b, 1, 100, 4)
 		}
 		got, want := b.Stats(), Stats{Requests: 6, Answers: 2, Exceptions: 1, Malformed: 1, Timeouts: 1, Unreachable: 1, Connects: 1,
-			// The one that times out follows a malformed answer, so it asks for a register more.
-			Busy: 4*thinking + nine600.wire(rtuRequest+rtuAnswer(5)) + timeout}
+			// The one that times out is the fifth in a row, each for a register more.
+			Busy: 4*thinking + nine600.wire(rtuRequest+rtuAnswer(8)) + timeout}
 		if got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}

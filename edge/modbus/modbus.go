@@ -15,17 +15,20 @@
 //     it is for a timeout before the first request of a Bus: a program that was
 //     killed may have asked something.
 //   - What comes before the request can have been on the wire is thrown away.
-//   - While a unit owes an answer, one register more is asked of it than is
-//     wanted, so that the byte count tells the two answers apart; the late one is
-//     passed over. It ends when that one has come, or with the first other answer
-//     after ten timeouts.
+//   - Where an answer of the length wanted may still come from a unit, up to seven
+//     registers more are asked of it than are wanted, so that the byte count tells
+//     the two apart; the other is passed over. Such an answer is one that is owed,
+//     until it has come, or until the first other answer after ten timeouts; and
+//     for a timeout a copy of one that came.
 //
-// The last rule cannot be kept for a block of 125 registers, one that ends at
-// register 65535, one the device refuses to lengthen, and a unit marked Exact.
-// There an answer that comes more than a timeout after it was given up could be
-// taken for that of another block of the same unit, function and length. With the
-// rule it would have to come more than three timeouts after, and the request
-// between the two would have to stay without an answer as well.
+// The last rule cannot be kept for a block at the limit of what the device gives
+// in one answer, one that ends at register 65535, one the device does not give
+// more registers of, and a unit marked Exact. There 250 ms of quiet stand between
+// an answer and the next request for one of its length: a copy that comes after
+// them, or an answer more than a timeout after it was given up, could be taken
+// for that of another block of the same unit, function and length. With the
+// rule such an answer would have to come more than three timeouts after, and the
+// request between the two would have to stay without an answer as well.
 //
 // It promises too that nothing can be written to a device: functions 3 and 4 are
 // the only ones that reach the wire.
@@ -93,7 +96,7 @@ type framing struct {
 // by one goroutine at a time.
 type transport interface {
 	// ask returns how many registers to ask for where q wants q.count of them: as
-	// many, or one more.
+	// many, or a few more. It is called before each request.
 	ask(q question) uint16
 	// exchange sends the request for q and returns the frame that came, valid
 	// until the next call.
@@ -174,7 +177,8 @@ func (b *Bus) read(ctx context.Context, q question) ([]uint16, Timing, error) {
 	asked.count = b.link.ask(q)
 	raw, t, err := b.request(ctx, asked)
 	if asked.count != q.count && tooLong(err) {
-		raw, t, err = b.request(ctx, q)
+		asked.count = b.link.ask(q)
+		raw, t, err = b.request(ctx, asked)
 	}
 	if err != nil {
 		return nil, Timing{}, err

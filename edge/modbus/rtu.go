@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ type rtu struct {
 	silence  time.Duration // between two frames
 	network  bool          // TCP: the peer may be gone without a sign
 	debts    debts
-	listened bool // the line was left alone once, since before New it may have been asked something
+	wanted   question // what the request under way is to give
+	listened bool     // the line was left alone once, since before New it may have been asked something
 
 	heard  map[uint8]bool // units that answered on this connection
 	silent int            // requests in a row after which nothing came at all
@@ -54,32 +56,48 @@ func newRTU(c Config, e endpoint, dial dialer[*ear]) *Bus {
 }
 
 func (l *rtu) ask(q question) uint16 {
-	if l.cfg.Units[q.unit].Exact {
-		return q.count
+	u := l.cfg.Units[q.unit]
+	most := cmp.Or(u.Most, maxCount)
+	if u.Exact {
+		most = 0
 	}
-	return l.debts.ask(q)
+	count, free := l.debts.ask(q, most, l.cfg.timeout(q.unit), time.Now())
+	l.wanted = q
+	l.keepOff(free)
+	return count
 }
 
-// settle keeps the book of answers owed. A frame that is no answer to q leaves
-// the line alone for a while, like one that never came.
+// settle keeps the book of answers that may still come. A frame that is no answer
+// to q leaves the line alone for a while, like one that never came.
 func (l *rtu) settle(q question, err error) {
 	var refused *ExceptionError
+	now := time.Now()
 	switch {
 	case err == nil:
-		l.debts.answered(q, time.Now().Add(-debtTimeouts*l.cfg.timeout(q.unit)))
+		l.note(q, true)
+		l.debts.answered(q, now, now.Add(-debtTimeouts*l.cfg.timeout(q.unit)))
 	case errors.As(err, &refused):
-		l.debts.refused(q, time.Now())
-		if tooLong(err) {
-			l.debts.beyond[q] = true
+		if tooLong(err) && q != l.wanted {
+			l.debts.beyond[l.wanted] = true
 		}
+		l.note(q, false)
+		l.debts.refused(q, refused.Code, now)
 	default:
 		l.spoilt(q)
+	}
+}
+
+// note says what became of q when it was for more than wanted.
+func (l *rtu) note(q question, answered bool) {
+	if q != l.wanted && (answered || len(l.debts.owed[q.unit]) == 0) {
+		l.debts.longer(l.wanted, answered)
 	}
 }
 
 // spoilt notes that q was sent and its answer may still come.
 func (l *rtu) spoilt(q question) {
 	now := time.Now()
+	l.note(q, false)
 	l.debts.owe(q, now)
 	l.keepOff(now.Add(l.cfg.timeout(q.unit)))
 }
@@ -242,7 +260,8 @@ func (l *rtu) await(ctx context.Context, q question, limit time.Time) ([]byte, e
 
 // judge says how long the frame is that b begins with, 0 while it is not whole,
 // and whether it is of the unit, function and length that q waits for. A whole
-// frame that is not is one that was owed. What can be neither is an error.
+// frame that is not is one that was owed, or came before. What can be none of
+// these is an error.
 func (l *rtu) judge(q question, b []byte) (size int, mine bool, err error) {
 	if len(b) < 3 {
 		return 0, false, nil
