@@ -236,28 +236,66 @@ func isHead(name string) bool {
 	return strings.HasPrefix(name, "m") && strings.HasSuffix(name, ".ID")
 }
 
+// marks tells whether a point is the ID word of a SunSpec model.
+func marks(d *wire.Declaration, p *wire.Point) bool {
+	return d.Profile == sunspecProfile && isHead(p.Name)
+}
+
+// Head returns the block that has the mark by which Verify finds out whether
+// block k is where it was: k itself, or the first part of a SunSpec model whose
+// block was split. Words of a block are to be believed only when those of its
+// head, read before them in the same cycle, were.
+func Head(d *wire.Declaration, k int) int {
+	head := k
+	for i := range d.Points {
+		if p := &d.Points[i]; marks(d, p) && p.Address <= d.Blocks[k].Address && (head == k || p.Address > d.Blocks[head].Address) {
+			if at := d.BlockOf(p); at >= 0 {
+				head = at
+			}
+		}
+	}
+	return head
+}
+
+// reach returns the register behind the last that is used of the model whose ID
+// word is at.
+func reach(d *wire.Declaration, at uint16) int {
+	next, end := 1<<16, 0
+	for i := range d.Points {
+		if p := &d.Points[i]; marks(d, p) && p.Address > at {
+			next = min(next, int(p.Address))
+		}
+	}
+	for i := range d.Points {
+		if p := &d.Points[i]; p.Address >= at && int(p.Address) < next {
+			end = max(end, int(p.Address)+int(p.Words), int(p.ScaleAt)+1)
+		}
+	}
+	return end
+}
+
 // Verify says whether the words of block k of a SunSpec device are still where d
-// found them: a point "m<ID>.ID" must read <ID>. A device whose map has moved,
-// as an update of its firmware can do, has to be discovered again; until then
-// its words mean something else. Blocks of a profile have no such mark, and of a
-// model whose block was split only the first part has it: once that part fails
-// the parts behind it are not to be believed either.
+// found them: a point "m<ID>.ID" must read <ID>, and the length behind it must
+// reach over the points of that model. A device whose map has moved, as an update
+// of its firmware can do, has to be discovered again; until then its words mean
+// something else. Blocks of a profile have no such mark, and of a model whose
+// block was split only the first part has it: see Head.
 //
 // The serial number is not looked at again while polling: it stands in model 1,
 // 16 registers that would be read with every cycle. An exchanged device shows by
 // its counter, and by its serial number at the next discovery. A profile that
 // has the serial number as a point has it in every reading.
 func Verify(d *wire.Declaration, k int, words []uint16) error {
-	if d.Profile != sunspecProfile {
-		return nil
-	}
 	for i := range d.Points {
 		p := &d.Points[i]
-		if !isHead(p.Name) || p.Address != d.Blocks[k].Address || d.BlockOf(p) != k {
+		if !marks(d, p) || p.Address != d.Blocks[k].Address || d.BlockOf(p) != k {
 			continue
 		}
-		if len(words) == 0 || p.Name != headName(words[0]) {
+		if len(words) < 2 || p.Name != headName(words[0]) {
 			return fmt.Errorf("device %q: register %d is not %s any more, as when the device was discovered; its map has moved", d.Device, p.Address, p.Name)
+		}
+		if need := reach(d, p.Address) - int(p.Address) - 2; int(words[1]) < need {
+			return fmt.Errorf("device %q: the model at register %d has %d registers, and had %d at least when the device was discovered; its map has moved", d.Device, p.Address, words[1], need)
 		}
 	}
 	return nil

@@ -356,6 +356,16 @@ func TestVerify(t *testing.T) {
 			t.Errorf("block %d without words is taken", k)
 		}
 	}
+	// A model that got shorter ends before what is used of it.
+	for k, b := range d.Blocks {
+		words := make([]uint16, b.Count)
+		for length, ok := range map[uint16]bool{0: false, b.Count - 3: false, b.Count - 2: true, 60: true} {
+			words[0], words[1] = []uint16{103, 122}[k], length
+			if err := device.Verify(&d, k, words); (err == nil) != ok {
+				t.Errorf("block %d of a model of %d registers: %v", k, length, err)
+			}
+		}
+	}
 	p := load(t, "generic-energy-meter")
 	d, err = p.Declare("m", 1, [32]byte{}, 0)
 	if err != nil {

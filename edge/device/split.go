@@ -59,6 +59,9 @@ func runsOf(d *wire.Declaration, block int) []run {
 		if p.ScaleAt != wire.NoScale {
 			r.from, r.end = min(r.from, int(p.ScaleAt)), max(r.end, int(p.ScaleAt)+1)
 		}
+		if marks(d, p) {
+			r.end++ // the length of the model
+		}
 		all = append(all, r)
 	}
 	slices.SortFunc(all, func(a, b run) int { return cmp.Compare(a.from, b.from) })

@@ -150,8 +150,15 @@ func TestSplitSunSpec(t *testing.T) {
 	if err := device.Verify(&after, 0, reading.Blocks[0].Words); err != nil {
 		t.Error(err)
 	}
-	if device.Verify(&after, 0, []uint16{113}) == nil {
-		t.Error("a map that moved is not noticed after a split")
+	for _, words := range [][]uint16{{113, 50}, {103, 20}, {103}} {
+		if device.Verify(&after, 0, words) == nil {
+			t.Errorf("a map that moved is not noticed after a split: %d", words)
+		}
+	}
+	for k := range after.Blocks {
+		if head := device.Head(&after, k); head != 0 {
+			t.Errorf("block %d has its mark in %d", k, head)
+		}
 	}
 	for k := 1; k < len(after.Blocks); k++ {
 		if err := device.Verify(&after, k, reading.Blocks[k].Words); err != nil {
