@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"kenshin/edge/device"
 	"kenshin/edge/modbus"
 	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
@@ -243,4 +244,56 @@ func TestMovedMapIsNotRead(t *testing.T) {
 	if want := "[good 500 timeout 0 good 700]"; fmt.Sprint(energy) != want || len(declarations) != 2 {
 		t.Errorf("energies %v under %d declarations, want %s under 2", energy, len(declarations), want)
 	}
+}
+
+// TestMovedMapOfParts: of a model whose block was split only the first part tells
+// that the map has moved. It is asked first, also after a failure, and without it
+// the parts behind it are not asked.
+func TestMovedMapOfParts(t *testing.T) {
+	a := New(Config{Edge: "site-1", Clock: stillClock{time.UnixMilli(1)}, Log: zap.NewNop()})
+	was := sunspec(500, [2]uint16{1, 66}, [2]uint16{103, 50})
+	moved := sunspec(500, [2]uint16{1, 66}, [2]uint16{120, 26}, [2]uint16{103, 50})
+	for _, tt := range []struct {
+		name      string
+		registers image
+		failures  int
+		head      error
+		want      [2]wire.Status
+	}{
+		{"as it was", was, 0, nil, [2]wire.Status{wire.OK, wire.OK}},
+		{"as it was, after a failure", was, 1, nil, [2]wire.Status{wire.OK, wire.OK}},
+		{"moved", moved, 0, nil, [2]wire.Status{wire.Malformed, wire.Skipped}},
+		{"moved, after a failure", moved, 1, nil, [2]wire.Status{wire.Malformed, wire.Skipped}},
+		{"the head refused", was, 0, &modbus.ExceptionError{Code: 4}, [2]wire.Status{wire.Exception, wire.Skipped}},
+	} {
+		bus := &Bus{Reader: &was, Devices: []Device{{ID: "inv", Unit: 1}}}
+		s := deviceState{cfg: &bus.Devices[0]}
+		a.read(t.Context(), bus, &s)
+		d, ok := device.Split(s.declaration, 0)
+		if !ok || len(d.Blocks) != 2 {
+			t.Fatal(d.Blocks)
+		}
+		s.adopt(&d)
+		s.dead.failures = tt.failures
+		bus.Reader = first{d.Blocks[0].Address, tt.head, &tt.registers}
+		recs := a.read(t.Context(), bus, &s)
+		k := recs[len(recs)-1].Reading.Blocks
+		if got := [2]wire.Status{k[0].Status, k[1].Status}; got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// first fails what is asked from one address on, if err is not nil.
+type first struct {
+	address uint16
+	err     error
+	*image
+}
+
+func (f first) Read(ctx context.Context, unit, function uint8, address, count uint16) ([]uint16, error) {
+	if f.err != nil && address == f.address {
+		return nil, f.err
+	}
+	return f.image.Read(ctx, unit, function, address, count)
 }

@@ -132,7 +132,8 @@ func chainOf(ctx context.Context, r device.Reader, d *Device) (*device.Chain, er
 // reading reads the blocks of a device. Once a block got no answer the rest is
 // not asked: each further timeout would be taken from the devices behind it. A
 // device that gave none is asked for another block first the next time, so that
-// one block it never answers does not hide the others.
+// one block it never answers does not hide the others. Parts of a SunSpec model
+// are asked for behind its head, and not at all when that failed.
 func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Record, bool) {
 	d := s.declaration
 	n := len(d.Blocks)
@@ -141,10 +142,14 @@ func (a *Agent) reading(ctx context.Context, b *Bus, s *deviceState) (wire.Recor
 	}
 	var rec wire.Record
 	reading := &wire.Reading{Declaration: s.hash, Blocks: make([]wire.BlockResult, n)}
-	asked, gone := 0, false
+	asked, gone, first := 0, false, 0
+	if n > 0 {
+		first = device.Head(d, s.dead.failures%n)
+	}
 	for k := range n {
-		i := (k + s.dead.failures) % n
-		if gone || s.blocks[i].dead.waiting(a.cfg.Clock.Now()) {
+		i := (first + k) % n
+		head := device.Head(d, i)
+		if gone || head != i && reading.Blocks[head].Status != wire.OK || s.blocks[i].dead.waiting(a.cfg.Clock.Now()) {
 			reading.Blocks[i] = wire.BlockResult{Status: wire.Skipped}
 			continue
 		}
