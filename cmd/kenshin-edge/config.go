@@ -136,6 +136,8 @@ func (c *config) validate(text []byte) error {
 		return wrong("$", "`collector.key` is missing", "`kenshin-collector identity` prints it, or run `kenshin-edge enrol`")
 	case !loopback(c.HTTP.Listen):
 		return wrong("$.http.listen", fmt.Sprintf("address %q is not of this machine alone", c.HTTP.Listen), "it asks for no password: want 127.0.0.1:9464, or \"\" for none")
+	case !isPort(c.HTTP.Listen):
+		return wrong("$.http.listen", fmt.Sprintf("address %q has no port there can be", c.HTTP.Listen), "want 127.0.0.1:9464, a port up to 65535")
 	case len(c.Buses) == 0:
 		return wrong("$", "no `buses`", "name at least one endpoint with its devices")
 	}
@@ -230,6 +232,18 @@ func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// isPort tells whether the port of an address is one, or there is no address.
+func isPort(addr string) bool {
+	if addr == "" {
+		return true
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil
 }
 
 func (c *config) outboxDir() string { return filepath.Join(c.Data, "outbox") }

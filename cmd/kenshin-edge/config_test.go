@@ -45,6 +45,7 @@ func TestConfigRefused(t *testing.T) {
 		{"a word for an interval", oneBus, []string{"interval: 1s", "interval: often"}, ":3:", "often"},
 		{"a key that is none", oneBus, []string{"interval: 1s", "intervall: 1s"}, ":3:", "intervall"},
 		{"an address others reach", oneBus, []string{`listen: ""`, "listen: 0.0.0.0:9464"}, ":9:", "not of this machine alone"},
+		{"a port too large", oneBus, []string{`listen: ""`, "listen: 127.0.0.1:99999"}, ":9:", "a port up to 65535"},
 		{"a port only", oneBus, []string{`listen: ""`, `listen: ":9464"`}, ":9:", "not of this machine alone"},
 		{"a broker without scheme", oneBus, []string{"url: tcp://127.0.0.1:1", "url: 127.0.0.1:1883"}, ":5:", "want tcp://HOST:PORT"},
 		{"a key that is cut", oneBus, []string{anyKey, anyKey[1:]}, ":7:", "kenshin-collector identity"},
@@ -87,6 +88,15 @@ func TestOwnProfiles(t *testing.T) {
 	buses := "  - endpoint: tcp://127.0.0.1:5020\n    devices:\n      - { id: m, unit: 1, profile: my-meter }\n"
 	file := configured(t, buses, "buses:\n", "profiles: "+dir+"\nbuses:\n")
 	wants(t, must(t, "check-config", "--config", file), "my-meter: 5 points")
+	// What the profile says the device gives in one answer is kept on the line too.
+	own("my-meter", strings.Replace(string(text), "name: generic-energy-meter", "name: my-meter\nlimits: { registers: 10, source: its manual }", 1))
+	c, err := load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := c.plan[0].link.Units[1]; u.Most != 10 || u.Exact {
+		t.Errorf("the line takes the device for %+v, want at most 10 registers", u)
+	}
 	own("my-meter", string(text))
 	_, err = command(t, "check-config", "--config", file)
 	refused(t, err, 2, "my-meter.yaml:", `call it "my-meter"`)

@@ -9,10 +9,13 @@ import (
 	"time"
 )
 
+// draftSuffix makes the name of a configuration that is not looked at yet.
+const draftSuffix = ".new"
+
 // write writes a configuration with what was found, in one step and only if it
 // is one that load takes.
 func (p *probeCmd) write(lines []*prober) error {
-	draft := p.Write + ".new"
+	draft := p.Write + draftSuffix
 	if err := os.WriteFile(draft, []byte(p.draft(lines, time.Now())), 0o644); err != nil {
 		return fmt.Errorf("--write: %w", err)
 	}

@@ -91,6 +91,22 @@ func (p *probeCmd) check() error {
 			return fmt.Errorf("--write: %s is there; name another file, or say --force", p.Write)
 		}
 	}
+	seen := make(map[string]bool)
+	for _, target := range p.Targets {
+		e := p.endpoint(target)
+		if seen[e] {
+			return fmt.Errorf("%s is named twice; name each target once", target)
+		}
+		seen[e] = true
+	}
+	if p.Write != "" {
+		if err := os.WriteFile(p.Write+draftSuffix, nil, 0o644); err != nil {
+			return fmt.Errorf("--write: %w; name a file in a folder that is there and may be written to", err)
+		}
+		if err := os.Remove(p.Write + draftSuffix); err != nil {
+			return fmt.Errorf("--write: %w", err)
+		}
+	}
 	if p.For > 0 && p.Every < 100*time.Millisecond {
 		return fmt.Errorf("--every %v: want 100ms or more", p.Every)
 	}

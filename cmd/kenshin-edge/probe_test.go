@@ -162,6 +162,8 @@ func TestProbeRefuses(t *testing.T) {
 		{[]string{mute, "--edge", "Ä"}, 2, "--edge"},
 		{[]string{mute, "--profiles", "/no/such/folder"}, 2, "folder of profiles"},
 		{[]string{mute, "--write", there}, 2, "say --force"},
+		{[]string{mute, "--write", "/no/such/folder/edge.yaml"}, 2, "a folder that is there"},
+		{[]string{mute, strings.TrimPrefix(mute, "tcp://")}, 2, "named twice"},
 	} {
 		args := append([]string{"probe"}, tt.args...)
 		if tt.code == 1 {
