@@ -138,6 +138,7 @@ log: {level: warn}
 buses:
   - name: inverters
     endpoint: tcp://%s
+    timeout: 30s # the plant's clock would jump over days while a line that seems dead is left alone
     devices:
 `, brokerAt, clockAt, plantAt)
 	for i, k := range o.keys {

@@ -18,7 +18,7 @@ import (
 // collector with book, series store and figures. Time passes only when everybody
 // waits, so weeks take seconds; a plan drawn from a seed says what fails when.
 //
-//	KENSHIN_SIM_DAYS    simulated edge-days (default 60)
+//	KENSHIN_SIM_DAYS    simulated edge-days (default 20)
 //	KENSHIN_SIM_SEED    first seed (default 1); episode n has seed + n
 //	KENSHIN_SIM_REPLAY  a plan written by a run that failed: only that is run
 
@@ -120,7 +120,7 @@ func TestSim(t *testing.T) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 60)), number(t, "KENSHIN_SIM_SEED", 1)
+	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 20)), number(t, "KENSHIN_SIM_SEED", 1)
 	began, days, episodes := time.Now(), 0, 0
 	for ; days < budget && !t.Failed(); episodes++ {
 		p := drawPlan(seed + uint64(episodes))

@@ -313,7 +313,7 @@ func (w *world) check() error {
 	if err == nil && rejected > 0 {
 		err = fmt.Errorf("%v messages were rejected, all were good", rejected)
 	}
-	figures, err2 := checkFigures(c, "sim")
+	_, err2 := checkFigures(c, "sim")
 	if err = errors.Join(err, err2, checkBook(c.Store(), w.seen)); err != nil {
 		return err
 	}
@@ -321,7 +321,7 @@ func (w *world) check() error {
 	for _, e := range w.edges {
 		keys[e.id] = edgeKey(e.key)
 	}
-	return checkOrder(c.Store(), w.centerConfig(filepath.Join(w.dir, "order")), keys, "sim", figures, rand.New(rand.NewPCG(w.plan.Seed, 3)))
+	return checkOrder(c.Store(), w.centerConfig(filepath.Join(w.dir, "order")), keys, "sim", rand.New(rand.NewPCG(w.plan.Seed, 3)))
 }
 
 // end stops what still runs.
