@@ -351,7 +351,7 @@ func (in *ingest) chainAt(p place, seq uint64, like *wire.Batch, pending []*wire
 		}
 		return chainIn(&r, seq)
 	}
-	h, err := in.lookFor(p.index, seq, like)
+	h, err := in.lookFor(min(p.index, in.store.Size()), seq, like) // what is behind the end is only pending
 	if errors.Is(err, errNowhere) && p.index > 0 {
 		h, err = in.lookFor(0, seq, like)
 	}
