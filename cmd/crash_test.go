@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -168,9 +170,14 @@ func runChild(ctx context.Context, dir string, n int, longer time.Duration, c *c
 	if err != nil {
 		return 0, err
 	}
+	var stacks bytes.Buffer
+	cmd.Stderr = &stacks
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
+	// One that gets nowhere says where it is.
+	stuck := time.AfterFunc(2*time.Minute, func() { cmd.Process.Signal(syscall.SIGQUIT) })
+	defer stuck.Stop()
 	ended := false
 	in := bufio.NewScanner(out)
 	var rest strings.Builder
@@ -205,7 +212,7 @@ func runChild(ctx context.Context, dir string, n int, longer time.Duration, c *c
 	}
 	cmd.Wait() // it was killed, or its disk went
 	if !ended {
-		return said, fmt.Errorf("the child ended by itself after %d things:\n%s", said, rest.String())
+		return said, fmt.Errorf("the child ended by itself after %d things:\n%s%s", said, rest.String(), stacks.String())
 	}
 	return said, nil
 }
