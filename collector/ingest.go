@@ -75,8 +75,7 @@ func (in *ingest) recover() error {
 			return err
 		case store.Quarantined:
 			return nil // its numbers are a hole, and the edge is asked again
-		}
-		if r.Kind == store.Import {
+		case store.Import:
 			return nil
 		}
 		payload, err := wire.Payload(wire.BatchType, r.Payload)

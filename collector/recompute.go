@@ -201,7 +201,7 @@ func (b *bookReader) collect(r *store.Record) error {
 	switch r.Kind {
 	case store.Import:
 		return b.imported(r)
-	case store.Decision:
+	case store.Decision, store.Quarantined:
 		return nil
 	}
 	if err := b.arrive(r); err != nil {

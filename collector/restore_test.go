@@ -1,8 +1,10 @@
 package collector
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -154,5 +156,71 @@ func TestHoleThatNobodyCanFill(t *testing.T) {
 	}
 	if ack := take(99, 100, 60); ack.Through != 100 {
 		t.Errorf("after a start: %+v", ack)
+	}
+}
+
+// TestQuarantinedIsSentAgain: a record that is damaged and was set aside is asked
+// for again, and the figures are those of a book that never was damaged.
+func TestQuarantinedIsSentAgain(t *testing.T) {
+	s := newSite("site-1", 1)
+	whole, r := newRig(t, s), newRig(t, s)
+	d := meter("m-1")
+	s.declare(d)
+	for i := range uint64(10) {
+		s.read(d, int64(i)*3_600_000, uint32(1000+i*i))
+	}
+	var spoiled []byte
+	for _, part := range [][2]uint64{{1, 4}, {5, 8}, {9, 11}} {
+		m := s.batch(t, part[0], part[1])
+		if part[0] == 5 {
+			spoiled = m.Payload
+		}
+		for _, x := range []*rig{whole, r} {
+			if err := x.ingest.take([]Message{m}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	book := filepath.Join(r.cfg.Dir, store.BookDir)
+	path := filepath.Join(book, "records", "00000000000000000001.seg")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, spoiled)+5] ^= 1
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), r.cfg); err == nil {
+		t.Fatal("a damaged book was opened as if nothing was")
+	}
+	if done, err := store.Repair(t.Context(), book, "", true, r.reader()); err != nil || done.Aside != 1 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	for _, name := range SeriesFiles(r.cfg.Dir) {
+		os.Remove(name)
+	}
+	r.open()
+	if _, err := Recompute(t.Context(), r.Store(), "plant", 0); err != nil {
+		t.Errorf("Recompute without the record: %v", err)
+	}
+	r.acks.sent = nil
+	if err := r.ingest.take([]Message{s.batch(t, 9, 11)}); err != nil {
+		t.Fatal(err)
+	}
+	if ack := r.acks.sent[0]; ack.Through != 4 || len(ack.Want) != 1 || ack.Want[0] != (wire.Range{From: 5, To: 8}) {
+		t.Errorf("ack %+v, want 5 to 8 again", ack)
+	}
+	if err := r.ingest.take([]Message{s.batch(t, 5, 8)}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := figures(whole), figures(r); a != b {
+		t.Errorf("never damaged:\n%s\nquarantined and sent again:\n%s", a, b)
+	}
+	if err := Dump(io.Discard, r.Store()); err != nil {
+		t.Error(err)
 	}
 }
