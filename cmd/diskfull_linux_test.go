@@ -25,7 +25,7 @@ func TestCollectorDiskFull(t *testing.T) {
 	defer p.kill9()
 	standing := uint64(0)
 	eventually(t, 2*time.Minute, func() error { // until acks stand still below what was sent
-		for range 20 {
+		for range 200 { // a segment that is reserved already takes many
 			select {
 			case e.room <- struct{}{}: // there is room for one more on its way
 				<-e.room
