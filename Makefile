@@ -6,7 +6,13 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := kenshin-edge kenshin-collector kenshin-plant kenshin-demo
 
-.PHONY: build check test race fuzz bench clean proto
+KILLS     ?= 2000
+PIPEKILLS ?= 100
+CUTS      ?= 300
+SEEDS     ?= 2
+DAYS      ?= 2000
+
+.PHONY: build check test race fuzz bench clean proto crash-fs kill9 powercut tamper sim chaos load flood mutants
 
 build:
 	@mkdir -p $(OUT)
@@ -37,6 +43,29 @@ fuzz:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./edge/... ./collector/... ./calc/...
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./cmd
+
+# The rigs for faults, long: see deploy/docs/robustness.md and robustness-system.md.
+crash-fs:
+	$(GO) test -v -timeout 1h ./edge/journal -run TestFaultAtEveryCall
+	$(GO) test -v -timeout 1h ./edge/outbox ./collector/store -run 'TestFaultAtEveryCall|TestPowerCutAtEveryCall' -args -seeds $(SEEDS)
+kill9:
+	$(GO) test -v -timeout 1h ./edge/journal -run 'TestKill$$' -args -kills $(KILLS)
+	$(GO) test -v -timeout 1h ./cmd -run TestKill9 -args -kills $(PIPEKILLS)
+powercut:
+	$(GO) test -v -timeout 2h ./cmd -run TestPowerCut -args -powercuts $(CUTS)
+tamper:
+	$(GO) test -v -timeout 1h ./collector/store -run TestTamper -args -tamper 60
+	$(GO) test -v ./edge/outbox -run TestTamper
+sim:
+	KENSHIN_SIM_DAYS=$(DAYS) $(GO) test ./cmd -run 'TestSim$$' -v -timeout 3h
+chaos:
+	KENSHIN_CHAOS=200 $(GO) test ./cmd -run TestChaos -v -timeout 1h
+load:
+	KENSHIN_LOAD_SECONDS=300 $(GO) test ./cmd -run '^$$' -bench Load -benchtime 1x -timeout 1h
+flood:
+	$(GO) test ./cmd -run '^$$' -bench Flood -benchtime 1x -timeout 1h
+mutants:
+	KENSHIN_MUTANTS=all $(GO) test ./cmd -run 'TestMutants$$' -v -timeout 1h
 
 proto:
 	protoc --go_out=edge/wire --go_opt=paths=source_relative --go_opt=Mkenshin.proto=kenshin/edge/wire/wirepb -I edge/wire kenshin.proto
