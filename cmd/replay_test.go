@@ -78,7 +78,7 @@ log: {level: warn}
 			}
 		}
 	}
-	launch(t, dir, binary(t, "kenshin-plant"), "-replay", data(t, plantFile), "-listen", plantAt, "-clock-listen", clockAt)
+	launch(t, dir, binary(t, "kenshin-plant"), "-control", "none", "-replay", data(t, plantFile), "-listen", plantAt, "-clock-listen", clockAt)
 	waitPort(t, clockAt)
 	broker := mosquitto(t, brokerAt)
 	startCollector := func() *program {
