@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -115,44 +116,54 @@ type totals struct {
 // meter of an inverter.
 func (o *oracle) check(t *testing.T, text []byte) {
 	t.Helper()
+	if err := o.compare(text); err != nil {
+		t.Error(err)
+	}
+}
+
+// compare returns everything in which totals differ from the oracle.
+func (o *oracle) compare(text []byte) error {
 	var got totals
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if err := json.Unmarshal(text, &got); err != nil {
-		t.Fatalf("totals: %v\n%.2000s", err, text)
+		return fmt.Errorf("totals: %w\n%.2000s", err, text)
 	}
 	if got.Zone != "Asia/Kolkata" || got.Period.Start != "2020-05-15" || got.Period.End != "2020-06-17" {
-		t.Errorf("zone %s, period %+v", got.Zone, got.Period)
+		wrong("zone %s, period %+v", got.Zone, got.Period)
 	}
 	if o.total != 5_381_113_000 || o.months["2020-05"] != 2_757_838_000 || o.months["2020-06"] != 2_623_275_000 {
-		t.Fatalf("the oracle itself is off: %d Wh", o.total)
+		return fmt.Errorf("the oracle itself is off: %d Wh", o.total)
 	}
 	if got.Measured != kWh(o.total) || got.Claimable != kWh(o.total) {
-		t.Errorf("measured %s, claimable %s kWh; want %s", got.Measured, got.Claimable, kWh(o.total))
+		wrong("measured %s, claimable %s kWh; want %s", got.Measured, got.Claimable, kWh(o.total))
 	}
 	for m, wh := range o.months {
 		if got.Months[m] != kWh(wh) {
-			t.Errorf("month %s: %s kWh, want %s", m, got.Months[m], kWh(wh))
+			wrong("month %s: %s kWh, want %s", m, got.Months[m], kWh(wh))
 		}
 	}
 	compared := 0
 	for _, key := range o.keys {
 		if got.Meters[key].Measured != kWh(o.wh[key]) {
-			t.Errorf("%s: %s kWh, want %s", key, got.Meters[key].Measured, kWh(o.wh[key]))
+			wrong("%s: %s kWh, want %s", key, got.Meters[key].Measured, kWh(o.wh[key]))
 		}
 		for day, wh := range o.days[key] {
 			compared++
 			if got.Meters[key].Days[day] != kWh(wh) {
-				t.Errorf("%s %s: %q kWh, want %s", key, day, got.Meters[key].Days[day], kWh(wh))
+				wrong("%s %s: %q kWh, want %s", key, day, got.Meters[key].Days[day], kWh(wh))
 			}
 		}
 	}
 	if compared != 748 {
-		t.Errorf("%d inverter-days compared, want 748", compared)
+		wrong("%d inverter-days compared, want 748", compared)
 	}
 	// ER = floor(energy × EF) of the one vintage, EF = 0.533 tCO2/MWh.
 	re := new(big.Rat).Mul(big.NewRat(o.total, 1_000_000), big.NewRat(533, 1000))
 	er := new(big.Int).Div(re.Num(), re.Denom())
 	v := got.Vintages["2020"]
 	if v["EG_MWh"] != "5381.113" || v["RE_tCO2"] != strings.TrimRight(re.FloatString(9), "0") || v["PE_tCO2"] != "0" || v["ER_tCO2"] != er.String() {
-		t.Errorf("vintage 2020 %v; want EG 5381.113 MWh, RE %s, PE 0, ER %v", v, re.FloatString(6), er)
+		wrong("vintage 2020 %v; want EG 5381.113 MWh, RE %s, PE 0, ER %v", v, re.FloatString(6), er)
 	}
+	return errors.Join(errs...)
 }

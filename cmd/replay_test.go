@@ -98,16 +98,13 @@ log: {level: warn}
 	waitEnergy(t, pageAt, 2_000_000)
 	center.kill9()
 	center = startCollector()
-	var text []byte
-	eventually(t, 4*time.Minute, func() error {
-		var err error
-		text, err = get(pageAt, "/api/v1/projects/pv-plant1/periods/1/totals")
-		if err == nil && !bytes.Contains(text, []byte(`"measured_kWh":"5381113"`)) {
-			err = fmt.Errorf("totals are %.200s", text)
+	eventually(t, 4*time.Minute, func() error { // the last readings come first, then the days that were held up
+		text, err := get(pageAt, "/api/v1/projects/pv-plant1/periods/1/totals")
+		if err == nil {
+			err = o.compare(text)
 		}
 		return err
 	})
-	o.check(t, text)
 	agent.interrupt(20 * time.Second)
 	center.interrupt(20 * time.Second)
 	again := launch(t, dir, binary(t, "kenshin-collector"), "totals", "pv-plant1", "-recompute", "-config", "collector.yaml")
@@ -138,7 +135,6 @@ log: {level: warn}
 buses:
   - name: inverters
     endpoint: tcp://%s
-    timeout: 30s # the plant's clock would jump over days while a line that seems dead is left alone
     devices:
 `, brokerAt, clockAt, plantAt)
 	for i, k := range o.keys {
