@@ -31,60 +31,8 @@ const (
 	interval   = time.Second            // of the agent's clock; 600 ms of the world's
 	timeout    = 200 * time.Millisecond // of the world's clock
 	faultLasts = 2 * time.Second        // of the world's clock: three polls and more
-	patience   = 15 * time.Second       // of the world's clock, for one fault
+	patience   = 40 * time.Second       // of the world's clock, for one fault
 )
-
-// told is a unit whose words tell who answered which block when: two blocks of
-// equal length, each a counter of ms × 100 + unit × 10 + block, with a scale
-// factor of 0.
-type told struct {
-	unit  uint32
-	clock plant.Clock
-	start time.Time
-}
-
-const secondBlock = 100 // its first register; the first block begins at 0
-
-// Read implements plant.Unit.
-func (u *told) Read(function uint8, address, count uint16) ([]uint16, uint8) {
-	if function != 3 {
-		return nil, 1
-	}
-	ms := uint32(u.clock.Now().Sub(u.start).Milliseconds())
-	regs := make(map[uint16]uint16)
-	for block, at := range []uint16{0, secondBlock} {
-		v := ms*100 + u.unit*10 + uint32(block)
-		regs[at], regs[at+1], regs[at+2], regs[at+3] = uint16(v>>16), uint16(v), 0, 0
-	}
-	out := make([]uint16, count)
-	for i := range out {
-		w, ok := regs[address+uint16(i)]
-		if !ok {
-			return nil, 2
-		}
-		out[i] = w
-	}
-	return out, 0
-}
-
-// Points implements plant.Mapped.
-func (u *told) Points() []plant.Point {
-	return []plant.Point{
-		{Function: 3, Address: 0, Words: 2, Type: "uint32", ScaleAt: 2, Counter: true},
-		{Function: 3, Address: secondBlock, Words: 2, Type: "uint32", ScaleAt: secondBlock + 2, Counter: true},
-	}
-}
-
-func (u *told) declaration(id string) *wire.Declaration {
-	point := func(name string, at uint16) wire.Point {
-		return wire.Point{Name: name, Function: 3, Address: at, Type: wire.Uint32, Words: 2, ScaleAt: int32(at) + 2, Unit: "Wh", Kind: wire.Counter}
-	}
-	return &wire.Declaration{
-		Device: id, Profile: "told", ProfileVersion: "1", Unit: uint8(u.unit), Energy: "a",
-		Blocks: []wire.Block{{Function: 3, Address: 0, Count: 3}, {Function: 3, Address: secondBlock, Count: 3}},
-		Points: []wire.Point{point("a", 0), point("b", secondBlock)},
-	}
-}
 
 // row is a fault and what may be recorded as good while it is on.
 type row struct {
@@ -187,11 +135,7 @@ func TestEveryFaultOnEveryTransport(t *testing.T) {
 	defer ending.Wait()
 	results := make([][]*outcome, len(links))
 	for l, link := range links {
-		// The agents of a link suffer side by side. When one that nothing befell
-		// lost a poll the machine stood still, and its figures say nothing.
-		for try := 0; try < 3 && (try == 0 || !t.Failed() && results[l][0].lost+results[l][0].neighbour > 0); try++ {
-			results[l] = sufferAll(t, &ending, link)
-		}
+		results[l] = sufferAll(t, &ending, link)
 	}
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', 0)
@@ -204,7 +148,9 @@ func TestEveryFaultOnEveryTransport(t *testing.T) {
 		fmt.Fprintf(w, "| %s\t", faultRows[r].fault)
 		for _, o := range results {
 			fmt.Fprintf(w, "| %d / %d / %d / %d / %.2f s\t", o[r].hits, o[r].wrong, o[r].lost, o[r].neighbour, o[r].recovery.Seconds())
-			o[r].judge(t, &faultRows[r])
+			for _, late := range o[r].late(&faultRows[r]) {
+				t.Errorf("%s over %s: %s, in each of %d tries", o[r].row, o[r].link, late, tries)
+			}
 		}
 		fmt.Fprint(w, "|\n")
 	}
@@ -213,39 +159,64 @@ func TestEveryFaultOnEveryTransport(t *testing.T) {
 		"polls every %v, timeout %v, a fault of %v, all by the agent's clock\n%s", interval, world(timeout).Round(time.Millisecond), world(faultLasts).Round(time.Millisecond), &table)
 }
 
-// sufferAll lets every fault befall an agent of its own, all at once.
+// tries is how often a fault that cost too much befalls another agent. The clock
+// of the test is the machine's: where the machine stands still for a timeout the
+// agent loses a poll that no fault took. Such a loss is not the same twice; one
+// of the agent's own making is. A wrong value is one too many in any try.
+const tries = 6
+
+// sufferAll lets every fault befall an agent of its own, all at once, and then
+// those that cost too much again.
 func sufferAll(t *testing.T, ending *sync.WaitGroup, link string) []*outcome {
 	out := make([]*outcome, len(faultRows))
-	var all sync.WaitGroup
-	for r := range faultRows {
-		all.Go(func() { out[r] = suffer(t, ending, &faultRows[r], link) })
+	for range tries {
+		var all sync.WaitGroup
+		for r := range faultRows {
+			if out[r] == nil || len(out[r].late(&faultRows[r])) > 0 {
+				all.Go(func() { out[r] = suffer(t, ending, &faultRows[r], link) })
+			}
+		}
+		all.Wait()
+		for _, o := range out {
+			o.judge(t)
+		}
+		if t.Failed() {
+			break
+		}
 	}
-	all.Wait()
 	return out
 }
 
 // world turns a time of the world into one of the agent's clock.
 func world(d time.Duration) time.Duration { return time.Duration(float64(d) * speed) }
 
-func (o *outcome) judge(t *testing.T, r *row) {
+// judge fails the test on a value that is wrong.
+func (o *outcome) judge(t *testing.T) {
 	t.Helper()
 	if o.wrong > 0 {
 		t.Errorf("%s over %s: %d of %d good values are wrong, such as %s", o.row, o.link, o.wrong, o.good, o.example)
 	}
+}
+
+// late says what took longer, or more polls, than the fault has a right to.
+func (o *outcome) late(r *row) []string {
+	var out []string
+	say := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
 	if o.hits == 0 && o.row != control || o.good == 0 {
-		t.Errorf("%s over %s: %d requests hit, %d good values; the test did not test", o.row, o.link, o.hits, o.good)
+		say("%d requests hit, %d good values; the test did not test", o.hits, o.good)
 	}
 	if o.neighbour > 0 {
-		t.Errorf("%s over %s: the neighbour lost %d polls, want 0: a timeout and a pause fit into an interval", o.row, o.link, o.neighbour)
+		say("the neighbour lost %d polls, want 0: a timeout and a pause fit into an interval", o.neighbour)
 	}
 	if r.harmless && o.lost > 0 {
-		t.Errorf("%s over %s: %d polls lost, want 0", o.row, o.link, o.lost)
+		say("%d polls lost, want 0", o.lost)
 	}
 	// A unit that did not answer n times is left alone for 2n s; then it is asked
 	// at the next poll, and may have to wait for a timeout's silence on the line.
 	if most := time.Duration(o.asked)*2*time.Second + 2*interval + 2*world(timeout); o.recovery > most {
-		t.Errorf("%s over %s: read again %v after the fault ended, want at most %v after %d failures", o.row, o.link, o.recovery, most, o.asked)
+		say("read again %v after the fault ended, want at most %v after %d failures", o.recovery, most, o.asked)
 	}
+	return out
 }
 
 // TestWhatIsWrong: the watch tells a good value from the one of the other block,
