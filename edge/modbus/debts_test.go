@@ -40,17 +40,18 @@ func TestDebts(t *testing.T) {
 	} {
 		d := newDebts()
 		for i, q := range tt.given {
-			d.owe(q, now.Add(time.Duration(i)*time.Second))
+			d.owe(q, now.Add(time.Duration(i)*time.Second), false)
 		}
-		if got, _ := d.ask(tt.q, maxCount, time.Second, now.Add(time.Minute)); got != tt.want {
-			t.Errorf("%s: asks for %d, want %d", tt.name, got, tt.want)
+		got, ok := d.ask(tt.q, maxCount, time.Second, now.Add(time.Minute))
+		if got.count != tt.want || !ok {
+			t.Errorf("%s: asks for %d, want %d", tt.name, got.count, tt.want)
 		}
 	}
 
 	// The book does not grow without end.
 	d := newDebts()
 	for count := range uint16(100) {
-		d.owe(question{1, 3, 0, count + 1}, now)
+		d.owe(question{1, 3, 0, count + 1}, now, false)
 	}
 	if n := len(d.owed[1]); n != debtsMost || find(d.owed[1], 3, 100) < 0 {
 		t.Errorf("%d answers are remembered, want the last %d", n, debtsMost)

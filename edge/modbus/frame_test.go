@@ -105,7 +105,10 @@ func FuzzRTU(f *testing.F) {
 		l := b.link.(*rtu)
 		l.listened = true
 		for unit := range uint8(2) {
-			l.debts.owe(question{unit + 1, 3, 700, 3}, time.Now())
+			l.debts.owe(question{unit + 1, 3, 700, 3}, time.Now(), false)
+		}
+		if rest := l.pay(slices.Clone(answer)); len(rest) > rtuMost {
+			t.Errorf("%d bytes of % x are taken for the beginning of an answer", len(rest), answer)
 		}
 		got, err := b.Read(t.Context(), 1, 3, 16, 2)
 		var refused *ExceptionError

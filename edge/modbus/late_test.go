@@ -47,7 +47,7 @@ func TestVeryLate(t *testing.T) {
 				return
 			}
 			after(thinking)(s, q)
-		}, []uint16{4, 5, 4, 6}, nil},
+		}, []uint16{4, 5, 6}, ErrTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -84,45 +84,57 @@ func TestVeryLate(t *testing.T) {
 	}
 }
 
-// TestExact: a block the device refuses to lengthen is asked as it is from then
-// on, and only that one.
-func TestExact(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &slave{}
-		b := rtuBus(Config{Timeout: 300 * time.Millisecond}, s, schemeRTU)
-		defer b.Close()
-		strict := func(s *slave, q question) {
-			if q.address+q.count > 104 && q.address < 104 {
-				s.say(thinking, refusal(q, 2))
-				return
-			}
-			s.say(thinking, words(q))
-		}
-		for range 2 {
-			s.set(mute)
+// TestLongest: how many registers a device gives from the first of a block on is
+// learnt, and only for that block. What could not be told from an answer that is
+// owed is not asked for until ten timeouts are over.
+func TestLongest(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	for _, tt := range []struct {
+		last  uint16  // register there is below 500
+		reads []error // of 4 registers, from 100, 500 and 100 on
+		asked []uint16
+	}{
+		{103, []error{ErrTimeout, nil, ErrTimeout}, []uint16{4, 5, 6, 4, 4}},
+		{104, []error{nil, nil, nil}, []uint16{4, 5, 6, 7, 5, 5, 4}},
+		{110, []error{nil, nil, nil}, []uint16{4, 5, 6, 7, 5, 4}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slave{answer: mute}
+			b := rtuBus(Config{Timeout: timeout}, s, schemeRTU)
+			defer b.Close()
 			if err := ask(t, b, 1, 100, 4); !errors.Is(err, ErrTimeout) {
 				t.Fatal(err)
 			}
-			s.set(strict)
-			for _, address := range []uint16{100, 500, 100} {
-				if err := ask(t, b, 1, address, 4); err != nil {
+			s.set(func(s *slave, q question) {
+				if q.address < 500 && q.address+q.count > tt.last+1 {
+					s.say(thinking, refusal(q, 2))
+					return
+				}
+				s.say(thinking, words(q))
+			})
+			for i, address := range []uint16{100, 500, 100} {
+				if err := ask(t, b, 1, address, 4); !errors.Is(err, tt.reads[i]) {
+					t.Errorf("up to %d: read %d: %v, want %v", tt.last, i, err, tt.reads[i])
+				}
+			}
+			time.Sleep(debtTimeouts * timeout)
+			for range 2 {
+				if err := ask(t, b, 1, 100, 4); err != nil {
 					t.Error(err)
 				}
 			}
-			s.set(mute)
-		}
-		counts := s.counts()
-		// 5 was refused, and may come all the same.
-		if want := []uint16{4, 5, 4, 6, 4, 4, 4, 6, 4}; !slices.Equal(counts, want) {
-			t.Errorf("asked for %d registers, want %d", counts, want)
-		}
-		// What refuses the right length too is refused to the caller.
-		s.set(func(s *slave, q question) { s.say(thinking, refusal(q, 2)) })
-		var refused *ExceptionError
-		if err := ask(t, b, 1, 700, 4); !errors.As(err, &refused) || refused.Code != 2 {
-			t.Error(err)
-		}
-	})
+			if counts := s.counts(); !slices.Equal(counts, tt.asked) {
+				t.Errorf("up to %d: asked for %d registers, want %d", tt.last, counts, tt.asked)
+			}
+			// What refuses the right length too is refused to the caller.
+			time.Sleep(timeout)
+			s.set(func(s *slave, q question) { s.say(thinking, refusal(q, 2)) })
+			var refused *ExceptionError
+			if err := ask(t, b, 1, 700, 4); !errors.As(err, &refused) || refused.Code != 2 {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // TestExactUnit: a unit marked so is never asked for more than is wanted.

@@ -21,14 +21,15 @@
 //     until it has come, or until the first other answer after ten timeouts; and
 //     for a timeout a copy of one that came.
 //
-// The last rule cannot be kept for a block at the limit of what the device gives
-// in one answer, one that ends at register 65535, one the device does not give
-// more registers of, and a unit marked Exact. There 250 ms of quiet stand between
-// an answer and the next request for one of its length: a copy that comes after
-// them, or an answer more than a timeout after it was given up, could be taken
-// for that of another block of the same unit, function and length. With the
-// rule such an answer would have to come more than three timeouts after, and the
-// request between the two would have to stay without an answer as well.
+// There is no other length for a block at the limit of what the device gives in
+// one answer, one that ends at register 65535, one the device does not give more
+// registers of, and a unit marked Exact. Such a block is not asked for while an
+// answer of its length is owed since less than ten timeouts: it would have to come
+// later than that to be taken for another. Where only a copy of the answer to
+// another block may come, 250 ms of quiet stand between that and the request, and
+// the answer counts when no second one comes within twice the time the unit
+// usually takes, and 100 ms: the right one would come behind a copy. A copy could
+// be taken for the answer if the device is slower just then.
 //
 // It promises too that nothing can be written to a device: functions 3 and 4 are
 // the only ones that reach the wire.
@@ -96,8 +97,9 @@ type framing struct {
 // by one goroutine at a time.
 type transport interface {
 	// ask returns how many registers to ask for where q wants q.count of them: as
-	// many, or a few more. It is called before each request.
-	ask(q question) uint16
+	// many, or a few more. It is called before each request, and fails when q
+	// must not be asked for now.
+	ask(ctx context.Context, q question) (uint16, error)
 	// exchange sends the request for q and returns the frame that came, valid
 	// until the next call.
 	exchange(ctx context.Context, q question, adu []byte) ([]byte, Timing, error)
@@ -173,12 +175,9 @@ func (b *Bus) read(ctx context.Context, q question) ([]uint16, Timing, error) {
 		return nil, Timing{}, err
 	}
 	defer leave()
-	asked := q
-	asked.count = b.link.ask(q)
-	raw, t, err := b.request(ctx, asked)
-	if asked.count != q.count && tooLong(err) {
-		asked.count = b.link.ask(q)
-		raw, t, err = b.request(ctx, asked)
+	raw, t, asked, err := b.attempt(ctx, q)
+	if asked != q.count && tooLong(err) {
+		raw, t, _, err = b.attempt(ctx, q)
 	}
 	if err != nil {
 		return nil, Timing{}, err
@@ -188,6 +187,16 @@ func (b *Bus) read(ctx context.Context, q question) ([]uint16, Timing, error) {
 		words[i] = binary.BigEndian.Uint16(raw[2*i:])
 	}
 	return words, t, nil
+}
+
+// attempt sends one request for q and returns for how many registers it was.
+func (b *Bus) attempt(ctx context.Context, q question) (raw []byte, t Timing, asked uint16, err error) {
+	if asked, err = b.link.ask(ctx, q); err != nil {
+		return nil, t, asked, err
+	}
+	q.count = asked
+	raw, t, err = b.request(ctx, q)
+	return raw, t, asked, err
 }
 
 // tooLong reports whether a device refuses a request for the registers it names.

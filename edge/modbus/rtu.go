@@ -38,11 +38,15 @@ type rtu struct {
 	network  bool          // TCP: the peer may be gone without a sign
 	debts    debts
 	wanted   question // what the request under way is to give
+	doubt    bool     // and an answer to another may be taken for that to it
+	came     bool     // something that may have been it came, and cannot be used
 	listened bool     // the line was left alone once, since before New it may have been asked something
 
-	heard  map[uint8]bool // units that answered on this connection
-	silent int            // requests in a row after which nothing came at all
-	buf    [rtuMost]byte
+	usual    map[uint8]time.Duration // how long units take to answer, at most; none for those not heard on this connection
+	silent   int                     // requests in a row after which nothing came at all
+	answered time.Time               // the last answer was whole
+	buf      [rtuMost]byte
+	more     [rtuMost]byte // what comes besides an answer
 }
 
 // silentMost is how many requests in a row, of units not heard on a network
@@ -55,16 +59,25 @@ func newRTU(c Config, e endpoint, dial dialer[*ear]) *Bus {
 		silence: e.line.silence(), network: e.scheme == schemeRTUTCP, debts: newDebts()}, n)
 }
 
-func (l *rtu) ask(q question) uint16 {
+func (l *rtu) ask(ctx context.Context, q question) (uint16, error) {
+	if l.up {
+		// What is owed may come while the line is left alone.
+		if err := l.hush(ctx, q.unit); err != nil && !errors.Is(err, errGone) {
+			return 0, err
+		}
+	}
 	u := l.cfg.Units[q.unit]
 	most := cmp.Or(u.Most, maxCount)
 	if u.Exact {
 		most = 0
 	}
-	count, free := l.debts.ask(q, most, l.cfg.timeout(q.unit), time.Now())
-	l.wanted = q
-	l.keepOff(free)
-	return count
+	p, ok := l.debts.ask(q, most, l.cfg.timeout(q.unit), time.Now())
+	if !ok {
+		return 0, fmt.Errorf("%w: not asked, since the answer to an earlier request may still come and would look the same", ErrTimeout)
+	}
+	l.wanted, l.doubt, l.came = q, p.doubt, false
+	l.keepOff(p.free)
+	return p.count, nil
 }
 
 // settle keeps the book of answers that may still come. A frame that is no answer
@@ -72,25 +85,31 @@ func (l *rtu) ask(q question) uint16 {
 func (l *rtu) settle(q question, err error) {
 	var refused *ExceptionError
 	now := time.Now()
+	before := now.Add(-debtTimeouts * l.cfg.timeout(q.unit))
 	switch {
 	case err == nil:
 		l.note(q, true)
-		l.debts.answered(q, now, now.Add(-debtTimeouts*l.cfg.timeout(q.unit)))
+		l.debts.answered(q, now, before)
 	case errors.As(err, &refused):
 		if tooLong(err) && q != l.wanted {
-			l.debts.beyond[l.wanted] = true
+			l.debts.short(l.wanted, q.count)
 		}
-		l.note(q, false)
-		l.debts.refused(q, refused.Code, now)
+		l.debts.refused(q, refused.Code, now, before)
 	default:
 		l.spoilt(q)
 	}
 }
 
-// note says what became of q when it was for more than wanted.
+// note says whether q was answered when it was for more than wanted. A device
+// that does not answer what is wanted either is not silent for the length.
 func (l *rtu) note(q question, answered bool) {
-	if q != l.wanted && (answered || len(l.debts.owed[q.unit]) == 0) {
-		l.debts.longer(l.wanted, answered)
+	switch {
+	case q == l.wanted:
+		if !answered {
+			delete(l.debts.silent, q)
+		}
+	case answered || len(l.debts.owed[q.unit]) == 0:
+		l.debts.longer(l.wanted, q.count, answered)
 	}
 }
 
@@ -98,7 +117,7 @@ func (l *rtu) note(q question, answered bool) {
 func (l *rtu) spoilt(q question) {
 	now := time.Now()
 	l.note(q, false)
-	l.debts.owe(q, now)
+	l.debts.owe(q, now, l.came)
 	l.keepOff(now.Add(l.cfg.timeout(q.unit)))
 }
 
@@ -108,7 +127,7 @@ func (l *rtu) exchange(ctx context.Context, q question, adu []byte) (answer []by
 	t, err = l.send(ctx, q, adu)
 	if err == nil {
 		limit := t.Sent.Add(l.line.wire(rtuRequest+rtuAnswer(q.count)) + l.cfg.timeout(q.unit))
-		answer, err = l.await(ctx, q, limit)
+		answer, err = l.await(ctx, q, t.Sent, limit)
 	}
 	if t.Sent.IsZero() {
 		return nil, t, err // nothing was sent
@@ -116,11 +135,12 @@ func (l *rtu) exchange(ctx context.Context, q question, adu []byte) (answer []by
 	l.end(q.unit, t.Sent)
 	t.Answered = l.ended
 	if err == nil {
-		l.heard[q.unit] = true
+		l.usual[q.unit] = max(l.answered.Sub(t.Sent), l.usual[q.unit]*7/8)
+		t.Answered = l.answered
 		return answer, t, nil
 	}
 	l.spoilt(q)
-	halfOpen := l.network && l.silent > 0 && (l.heard[q.unit] || l.silent >= silentMost)
+	halfOpen := l.network && l.silent > 0 && (l.usual[q.unit] > 0 || l.silent >= silentMost)
 	if halfOpen || errors.Is(err, ErrUnreachable) {
 		l.drop()
 	}
@@ -137,7 +157,7 @@ func (l *rtu) send(ctx context.Context, q question, adu []byte) (t Timing, err e
 			return t, err
 		}
 		if made {
-			l.heard, l.silent = make(map[uint8]bool), 0
+			l.usual, l.silent = make(map[uint8]time.Duration), 0
 			if !l.listened {
 				l.listened = true
 				l.keepOff(time.Now().Add(l.cfg.patience()))
@@ -180,45 +200,9 @@ func (l *rtu) write(ctx context.Context, q question, adu []byte, t *Timing) (int
 	return n, err
 }
 
-// hush waits until a request to unit may be sent: the pauses are over and the
-// line is silent. What comes meanwhile answers an earlier request, or none, and
-// is thrown away; when it is as long as a frame and comes out of turn, there may
-// be more, and the line is left alone as after an error.
-func (l *rtu) hush(ctx context.Context, unit uint8) error {
-	began := time.Now()
-	limit := later(began, l.due(unit)).Add(2 * l.cfg.timeout(unit))
-	for {
-		n, at, gone := l.conn.clear()
-		if gone != nil {
-			return fmt.Errorf("%w: %w", errGone, gone)
-		}
-		if n >= rtuLeast && at.After(l.hold) {
-			l.keepOff(at.Add(l.cfg.timeout(unit)))
-		}
-		free := later(l.due(unit), later(at, l.ended).Add(l.silence))
-		if free.After(limit) {
-			return fmt.Errorf("%w: the line is never silent; look for a second master, a missing termination or a wrong speed", ErrMalformed)
-		}
-		wait := time.Until(free)
-		if wait <= 0 {
-			return nil
-		}
-		if err := pause(ctx, wait); err != nil {
-			return err
-		}
-	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // await reads until the answer to q is whole. Late answers to what was asked
 // before are passed over.
-func (l *rtu) await(ctx context.Context, q question, limit time.Time) ([]byte, error) {
+func (l *rtu) await(ctx context.Context, q question, sent, limit time.Time) ([]byte, error) {
 	over := time.NewTimer(time.Until(limit))
 	defer over.Stop()
 	l.silent++
@@ -238,6 +222,12 @@ func (l *rtu) await(ctx context.Context, q question, limit time.Time) ([]byte, e
 			}
 			used += size
 			if mine {
+				l.answered = time.Now()
+				if l.doubt {
+					if err := l.confirm(ctx, q, l.buf[:size], l.buf[size:have], earlier(limit, sent.Add(l.slowest(q.unit)))); err != nil {
+						return nil, err
+					}
+				}
 				if came, at, _ := l.conn.clear(); came-used >= rtuLeast { // more than this frame, out of turn
 					l.keepOff(at.Add(l.cfg.timeout(q.unit)))
 				}
@@ -258,6 +248,15 @@ func (l *rtu) await(ctx context.Context, q question, limit time.Time) ([]byte, e
 	}
 }
 
+// frameSize returns how long the answer is that b begins with, of which at least
+// three bytes are there.
+func frameSize(b []byte) int {
+	if b[1]&0x80 != 0 {
+		return rtuRefusal
+	}
+	return rtuLeast + 1 + int(b[2])
+}
+
 // judge says how long the frame is that b begins with, 0 while it is not whole,
 // and whether it is of the unit, function and length that q waits for. A whole
 // frame that is not is one that was owed, or came before. What can be none of
@@ -267,11 +266,7 @@ func (l *rtu) judge(q question, b []byte) (size int, mine bool, err error) {
 		return 0, false, nil
 	}
 	unit, function, n := b[0], b[1], int(b[2])
-	refusal := function&0x80 != 0
-	size = rtuRefusal
-	if !refusal {
-		size = rtuLeast + 1 + n
-	}
+	size = frameSize(b)
 	mine = unit == q.unit && (function == q.function|0x80 || function == q.function && n == 2*int(q.count))
 	owed, late := uint16(0), false
 	if !mine {
@@ -284,6 +279,7 @@ func (l *rtu) judge(q question, b []byte) (size int, mine bool, err error) {
 		return 0, false, nil
 	}
 	if _, err := l.packager.Decode(b[:size]); err != nil {
+		l.came = mine
 		return 0, false, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if late {

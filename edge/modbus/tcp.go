@@ -55,7 +55,7 @@ func newTCP(c Config, dial dialer[net.Conn]) *Bus {
 }
 
 // ask asks for what is wanted: the transaction number tells answers apart.
-func (l *tcp) ask(q question) uint16 { return q.count }
+func (l *tcp) ask(_ context.Context, q question) (uint16, error) { return q.count, nil }
 
 func (l *tcp) settle(_ question, err error) {
 	var refused *ExceptionError

@@ -113,3 +113,49 @@ func TestTwiceIsPassedOver(t *testing.T) {
 		}
 	})
 }
+
+// TestTwiceLate: a copy that comes when a block of the same length is asked for
+// which cannot be made longer is not taken for its answer, since the right one
+// comes too; a line that says everything twice does not lose everything for that.
+func TestTwiceLate(t *testing.T) {
+	const think = 50 * time.Millisecond
+	for _, tt := range []struct {
+		name string
+		copy func(s *slave, q question)
+		lost int // of 40 reads
+	}{
+		{"a copy of each tenth", func(s *slave, q question) {
+			if q.address == 0 {
+				s.say(600*time.Millisecond, words(q))
+			}
+		}, 8},
+		{"each at once again", func(s *slave, q question) { s.say(think+time.Millisecond, words(q)) }, 0},
+		{"never", mute, 0},
+	} {
+		for name, u := range map[string]Unit{"exact": {Exact: true}, "at the limit": {Most: 4}} {
+			t.Run(tt.name+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &slave{answer: func(s *slave, q question) {
+						s.say(think, words(q))
+						tt.copy(s, q)
+					}}
+					b := rtuBus(Config{Units: map[uint8]Unit{1: u}}, s, schemeRTUTCP)
+					defer b.Close()
+					lost := 0
+					for i := range uint16(40) {
+						switch err := ask(t, b, 1, 100*(i%10), 4); {
+						case errors.Is(err, ErrTimeout): // it is not asked while the answer to another may come
+							time.Sleep(time.Second)
+							lost++
+						case err != nil:
+							lost++
+						}
+					}
+					if lost > tt.lost {
+						t.Errorf("%d reads lost, want at most %d", lost, tt.lost)
+					}
+				})
+			})
+		}
+	}
+}
