@@ -15,10 +15,12 @@ import (
 	"kenshin/edge/modbus"
 )
 
-// short is a timeout that ends a test soon; long is one no test should wait for.
+// short is a timeout that ends a test soon, for answers that never come; long is
+// one no test should wait for. Unit hasty of a bus that hurry opens has the short one.
 const (
 	short = 200 * time.Millisecond
 	long  = 20 * time.Second
+	hasty = 7
 )
 
 // TestFaults polls through each of the faults on which Go libraries were found
@@ -71,14 +73,17 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, tt.script())
-			b := dial(t, s, short)
+			b := hurry(t, s)
 			var got strings.Builder
 			for poll := 1; poll <= tt.polls; poll++ {
 				if tt.between != nil {
 					tt.between(s, poll)
 				}
-				address := uint16(1000 * poll)
-				words, err := b.Read(t.Context(), 1, 3, address, 8)
+				address, unit := uint16(1000*poll), uint8(1)
+				if tt.want[poll-1] == 'x' {
+					unit = hasty
+				}
+				words, err := b.Read(t.Context(), unit, 3, address, 8)
 				if err != nil {
 					got.WriteByte('x')
 					continue
@@ -152,10 +157,14 @@ func TestMalformed(t *testing.T) {
 				c.Write(tt.answer(r))
 				return true
 			})
-			b := dial(t, s, short)
-			if words, err := b.Read(t.Context(), 1, 3, 100, 4); !errors.Is(err, tt.want) {
+			b := hurry(t, s)
+			unit := uint8(1)
+			if tt.want == modbus.ErrTimeout {
+				unit = hasty
+			}
+			if words, err := b.Read(t.Context(), unit, 3, 100, 4); !errors.Is(err, tt.want) {
 				t.Errorf("Read = %d, %v; want %v", words, err, tt.want)
-			} else if !strings.Contains(err.Error(), "unit 1 function 3 registers 100+4") || !strings.Contains(err.Error(), s.addr) {
+			} else if !strings.Contains(err.Error(), fmt.Sprintf("unit %d function 3 registers 100+4", unit)) || !strings.Contains(err.Error(), s.addr) {
 				t.Errorf("error %q does not say what was asked of whom", err)
 			}
 			words, err := b.Read(t.Context(), 1, 3, 200, 4)

@@ -21,7 +21,8 @@ var transports = []string{"tcp", "rtutcp", "rtu"}
 // rig is an endpoint of one of the transports with scripted devices behind it.
 type rig struct {
 	transport string
-	link      string // rtu: the path that points to the pseudo terminal of the moment
+	timeout   time.Duration // of the bus, for faults that are late by parts of it
+	link      string        // rtu: the path that points to the pseudo terminal of the moment
 
 	mu     sync.Mutex
 	script func(*call)
@@ -32,6 +33,7 @@ type rig struct {
 	nr     int                // of requests so far
 	adus   [][]byte           // of all requests, as they came
 	addr   string
+	late   time.Duration // by how much at most something was said later than it should
 	wg     sync.WaitGroup
 }
 
@@ -225,7 +227,23 @@ func (c *call) say(b []byte) {
 // later says b after a while.
 func (c *call) later(d time.Duration, b []byte) {
 	c.rig.wg.Add(1)
-	time.AfterFunc(d, func() { defer c.rig.wg.Done(); c.say(b) })
+	due := time.Now().Add(d)
+	time.AfterFunc(d, func() { defer c.rig.wg.Done(); c.say(b); c.rig.was(due) })
+}
+
+// was notes that something was said that should have been by due.
+func (r *rig) was(due time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = max(r.late, time.Since(due))
+}
+
+// stood reports whether the machine stood still for so long that what was to
+// come late came later than the test says.
+func (r *rig) stood(timeout time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.late > timeout/4
 }
 
 // hangUp ends the connection of the request; a serial line cannot.

@@ -138,6 +138,17 @@ func dial(t testing.TB, s *server, timeout time.Duration) *modbus.Bus {
 	return b
 }
 
+// hurry is dial for tests of answers that never come, which unit hasty is asked for.
+func hurry(t testing.TB, s *server) *modbus.Bus {
+	t.Helper()
+	b, err := modbus.New(modbus.Config{Endpoint: "tcp://" + s.addr, Timeout: long, Units: map[uint8]modbus.Unit{hasty: {Timeout: short}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
 // holds fails unless words are those of registers that hold their own number.
 func holds(t *testing.T, words []uint16, address, count uint16) {
 	t.Helper()
