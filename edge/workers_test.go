@@ -54,9 +54,9 @@ func newStation(units ...uint8) *station {
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("not in 20 s: " + what)
+			t.Fatal("not in a minute: " + what)
 		}
 	}
 }

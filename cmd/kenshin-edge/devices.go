@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"kenshin/configs"
 	"kenshin/edge"
@@ -51,14 +52,7 @@ func (c *config) planBus(b *busConfig, path string, wrong func(path, problem, re
 		u.Timeout, u.Gap = max(u.Timeout, d.Timeout), max(u.Gap, d.Gap)
 		if p != nil {
 			out.link.ConnectDelay = max(out.link.ConnectDelay, p.Limits.ConnectDelay)
-			u.SwitchGap = max(u.SwitchGap, p.Limits.SwitchGap)
-			u.Exact = u.Exact || len(p.Limits.Forbidden) > 0
-			if most := p.Limits.Registers; most > 0 && (u.Most == 0 || most < u.Most) {
-				u.Most = most
-			}
-			if p.Limits.Gap > b.Gap {
-				u.Gap = max(u.Gap, p.Limits.Gap)
-			}
+			keepTo(&u, p.Limits, b.Gap)
 		}
 		if u.SwitchGap < b.SwitchGap {
 			u.SwitchGap = 0
@@ -73,6 +67,18 @@ func (c *config) planBus(b *busConfig, path string, wrong func(path, problem, re
 		return out, wrong(path, err.Error(), "correct it")
 	}
 	return out, m.Close()
+}
+
+// keepTo makes u keep to what a device needs, and gap is what all of a bus keep.
+func keepTo(u *modbus.Unit, l device.Limits, gap time.Duration) {
+	u.SwitchGap = max(u.SwitchGap, l.SwitchGap)
+	u.Exact = u.Exact || len(l.Forbidden) > 0
+	if most := l.Registers; most > 0 && (u.Most == 0 || most < u.Most) {
+		u.Most = most
+	}
+	if l.Gap > gap {
+		u.Gap = max(u.Gap, l.Gap)
+	}
 }
 
 // device returns what the agent polls for a configured device, and its profile.

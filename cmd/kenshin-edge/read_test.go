@@ -17,7 +17,7 @@ func TestRead(t *testing.T) {
 	device := func(id string, unit int, profile string) string {
 		return fmt.Sprintf("      - { id: %s, unit: %d, profile: %s }\n", id, unit, profile)
 	}
-	bus := "  - name: roof\n    endpoint: " + at + "\n    devices:\n"
+	bus := "  - name: roof\n    timeout: 20s\n    endpoint: " + at + "\n    devices:\n"
 	good := configured(t, bus+device("inv", 1, "sunspec")+device("meter", 2, "schneider-pm5100")+device("second", 4, "sunspec, sub: 1"))
 	out := must(t, "read", "--config", good)
 	wants(t, out, "inv  unit 1 on bus roof: Kenshin Simulated model 701 serial inv-1; profile sunspec; at ", ", clock ",
@@ -58,7 +58,7 @@ func TestRead(t *testing.T) {
 // and an interval that cannot be met is a problem.
 func TestPlan(t *testing.T) {
 	at := serveUnits(t, "tcp://127.0.0.1:0", map[uint8]plant.Unit{1: sunspecUnit(t, 103, "inv-1")})
-	roof := "  - name: roof\n    endpoint: " + at + "\n    devices:\n      - { id: inv, unit: 1, profile: sunspec }\n      - { id: lost, unit: 9, profile: sunspec }\n"
+	roof := "  - name: roof\n    timeout: 20s\n    endpoint: " + at + "\n    devices:\n      - { id: inv, unit: 1, profile: sunspec }\n      - { id: lost, unit: 9, profile: sunspec }\n"
 	file := configured(t, roof)
 	wants(t, must(t, "plan", "--config", file), "DEVICE  UNIT  PROFILE  REQUESTS  REGISTERS  BYTES  BUS TIME",
 		"inv     1     sunspec  2         48         138    40ms", "lost    9     sunspec  ~2", "a cycle", "~ a SunSpec device that did not say", "fits: 8.0 % of the interval of 1s")

@@ -39,7 +39,7 @@ func startAgent(t *testing.T, file string) (stop func()) {
 			if err != nil {
 				t.Errorf("the agent ended: %v\n%s", err, log.String())
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the agent does not end")
 		}
 	}
@@ -116,8 +116,8 @@ func TestRun(t *testing.T) {
 	roof := serveUnits(t, "tcp://127.0.0.1:0", map[uint8]plant.Unit{1: sunspecUnit(t, 103, "inv-1"), 2: sunspecUnit(t, 113, "inv-2")})
 	hall := serveUnits(t, "tcp://127.0.0.1:0", map[uint8]plant.Unit{1: sunspecUnit(t, 203, "grid")})
 	http := freePort(t)
-	one := "  - name: roof\n    endpoint: " + roof + "\n    devices:\n      - { id: inv-1, unit: 1, profile: sunspec }\n"
-	two := "  - name: hall\n    endpoint: " + hall + "\n    devices:\n      - { id: grid, unit: 1, profile: sunspec }\n"
+	one := "  - name: roof\n    timeout: 20s\n    endpoint: " + roof + "\n    devices:\n      - { id: inv-1, unit: 1, profile: sunspec }\n"
+	two := "  - name: hall\n    timeout: 20s\n    endpoint: " + hall + "\n    devices:\n      - { id: grid, unit: 1, profile: sunspec }\n"
 	file := configured(t, one+two, `listen: ""`, "listen: "+http)
 	first, err := os.ReadFile(file)
 	if err != nil {

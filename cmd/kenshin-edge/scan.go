@@ -206,6 +206,13 @@ func (q *prober) identify(ctx context.Context, u uint8) (fresh bool, err error) 
 			continue
 		}
 		f.device = edge.Device{Unit: u, Declaration: d}
+		if p := f.match.Profile; p != nil {
+			var own modbus.Unit
+			keepTo(&own, p.Limits, q.link.Gap)
+			if err := q.bus.Adapt(ctx, u, own); err != nil {
+				return false, err
+			}
+		}
 		if c := f.match.Chain; c != nil {
 			f.device.Sub = c.Sub
 			if c.Base != usualBase {

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -75,6 +76,9 @@ func (c Config) parse() (Config, endpoint, error) {
 		if w.value < 0 {
 			return c, e, fmt.Errorf("bus %s: %s %v is negative; a time to wait is 0 or more", c.Endpoint, w.name, w.value)
 		}
+	}
+	if c.Units = maps.Clone(c.Units); c.Units == nil {
+		c.Units = make(map[uint8]Unit)
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout

@@ -137,19 +137,22 @@ func TestLongest(t *testing.T) {
 	}
 }
 
-// TestExactUnit: a unit marked so is never asked for more than is wanted.
+// TestExactUnit: a unit marked so, from the start or later, is never asked for
+// more than is wanted.
 func TestExactUnit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slave{answer: mute}
 		b := rtuBus(Config{Units: map[uint8]Unit{1: {Exact: true}}}, s, schemeRTU)
 		defer b.Close()
-		for unit := range uint8(2) {
-			for _, want := range []uint16{4, 5 - uint16(unit)} {
-				ask(t, b, unit, 100, 4)
-				if q, _ := s.last(); q.count != want {
-					t.Errorf("unit %d: asked for %d registers, want %d", unit, q.count, want)
-				}
-			}
+		if err := b.Adapt(t.Context(), 2, Unit{Exact: true}); err != nil {
+			t.Fatal(err)
+		}
+		for unit := range uint8(3) {
+			ask(t, b, unit, 100, 4)
+			ask(t, b, unit, 100, 4)
+		}
+		if counts, want := s.counts(), []uint16{4, 5, 4, 4}; !slices.Equal(counts, want) {
+			t.Errorf("asked for %d registers, want %d: nothing of the last two that would look the same", counts, want)
 		}
 	})
 }

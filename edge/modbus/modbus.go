@@ -72,6 +72,7 @@ type Bus struct {
 	turns    *turns
 	counts   *counts
 	rests    bool
+	units    map[uint8]Unit // of the Config, for whose turn it is
 
 	mu     sync.Mutex
 	closed bool                    // guarded by mu
@@ -129,7 +130,7 @@ func New(c Config) (*Bus, error) {
 }
 
 func newBus(c Config, f framing, l transport, n *counts) *Bus {
-	return &Bus{endpoint: c.Endpoint, framing: f, link: l, turns: newTurns(l.drop), counts: n, rests: c.CloseAfterPoll}
+	return &Bus{endpoint: c.Endpoint, framing: f, link: l, turns: newTurns(l.drop), counts: n, rests: c.CloseAfterPoll, units: c.Units}
 }
 
 // Read returns count registers of a unit from address on, counted from 0, by
@@ -159,6 +160,18 @@ func (b *Bus) ReadTimed(ctx context.Context, unit, function uint8, address, coun
 	}
 	b.counts.answers.Add(1)
 	return words, t, nil
+}
+
+// Adapt makes u what differs for a unit from the next request on: what a device
+// needs may be known only when it has said what it is.
+func (b *Bus) Adapt(ctx context.Context, unit uint8, u Unit) error {
+	_, leave, err := b.enter(ctx, unit)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	b.units[unit] = u
+	return nil
 }
 
 func (b *Bus) read(ctx context.Context, q question) ([]uint16, Timing, error) {
