@@ -25,7 +25,7 @@ func connect(t testing.TB, units map[uint8]plant.Unit) *modbus.Bus {
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
-	b, err := modbus.New(modbus.Config{Endpoint: "tcp://" + s.Addr()})
+	b, err := modbus.New(modbus.Config{Endpoint: "tcp://" + s.Addr(), Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

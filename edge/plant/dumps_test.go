@@ -38,6 +38,9 @@ func dataFile(t *testing.T, name string) *os.File {
 	return f
 }
 
+// nobody is a unit that no test serves.
+const nobody = 247
+
 // reach serves units at an endpoint and returns a bus to them.
 func reach(t *testing.T, endpoint string, units map[uint8]plant.Unit) *modbus.Bus {
 	t.Helper()
@@ -48,7 +51,7 @@ func reach(t *testing.T, endpoint string, units map[uint8]plant.Unit) *modbus.Bu
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
-	b, err := modbus.New(modbus.Config{Endpoint: s.Endpoint(), Timeout: 500 * time.Millisecond})
+	b, err := modbus.New(modbus.Config{Endpoint: s.Endpoint(), Timeout: 3 * time.Second, Units: map[uint8]modbus.Unit{nobody: {Timeout: 500 * time.Millisecond}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestSerialLine(t *testing.T) {
 			}
 		}
 	}
-	if _, err := bus.Read(t.Context(), 3, 3, 0, 1); !errors.Is(err, modbus.ErrTimeout) {
+	if _, err := bus.Read(t.Context(), nobody, 3, 0, 1); !errors.Is(err, modbus.ErrTimeout) {
 		t.Errorf("nobody is unit 3, and its answer is %v, want a timeout", err)
 	}
 	if _, err := plant.Open("rtu://"+t.TempDir(), nil); err == nil {
