@@ -295,3 +295,35 @@ func TestCloseWhileDialling(t *testing.T) {
 		}
 	})
 }
+
+// oversleeps is a connection of a program that does not run for a while when an
+// answer is there.
+type oversleeps struct {
+	net.Conn
+	by time.Duration
+}
+
+func (c oversleeps) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	time.Sleep(c.by)
+	return n, err
+}
+
+// TestOverslept: of an answer that is looked at after the timeout nobody knows
+// when it came, so its values have no time and it counts as late.
+func TestOverslept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for by, want := range map[time.Duration]error{defaultTimeout: nil, defaultTimeout + 1: ErrTimeout} {
+			d := &device{answer: zeros}
+			b := bus(t, Config{}, d)
+			b.link.(*tcp).dial = func(ctx context.Context) (net.Conn, error) {
+				conn, err := d.dial(ctx)
+				return oversleeps{conn, by}, err
+			}
+			if err := read(b, 1); !errors.Is(err, want) {
+				t.Errorf("looked at after %v: %v, want %v", by, err, want)
+			}
+			b.Close()
+		}
+	})
+}

@@ -222,7 +222,10 @@ func (l *rtu) await(ctx context.Context, q question, sent, limit time.Time) ([]b
 			}
 			used += size
 			if mine {
-				l.answered = time.Now()
+				if l.answered = time.Now(); l.answered.After(limit) {
+					l.came = true
+					return nil, timedOut(have) // or this program was not there when it came, and nobody knows when that was
+				}
 				if l.doubt {
 					if err := l.confirm(ctx, q, l.buf[:size], l.buf[size:have], earlier(limit, sent.Add(l.slowest(q.unit)))); err != nil {
 						return nil, err

@@ -105,6 +105,9 @@ func (l *tcp) converse(ctx context.Context, deadline time.Time, adu []byte) ([]b
 	if !stop() { // ctx ended; even with an answer the deadline of this connection is spoilt
 		return nil, context.Cause(ctx)
 	}
+	if err == nil && time.Now().After(deadline) {
+		return nil, timedOut(len(answer)) // or this program was not there when it came, and nobody knows when that was
+	}
 	return answer, err
 }
 
