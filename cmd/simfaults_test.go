@@ -27,7 +27,7 @@ func (w *world) run() error {
 			return err
 		}
 	}
-	end := time.Duration(w.plan.Days) * 24 * time.Hour
+	end := time.Duration(24*w.plan.Days+w.plan.Hours) * time.Hour
 	deeds := []deed{{at: end}}
 	for at := 12 * time.Hour; at < end; at += 24 * time.Hour {
 		deeds = append(deeds, deed{at, "backup", w.center.backup})
