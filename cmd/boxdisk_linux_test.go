@@ -7,7 +7,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,14 +21,14 @@ import (
 )
 
 // boxSite is an agent whose outbox is on a disk of its own, beside a collector
-// that it cannot reach before link is true.
+// that it cannot reach before link is closed.
 type boxSite struct {
 	t      *testing.T
 	dir    string // of the collector
 	center *program
 	addr   string
 	e      *loadEdge
-	link   atomic.Bool
+	link   chan struct{} // closed when there is one
 
 	box   *outbox.Outbox
 	agent *edge.Agent
@@ -38,7 +37,7 @@ type boxSite struct {
 }
 
 func newBoxSite(t *testing.T) *boxSite {
-	s := &boxSite{t: t, dir: t.TempDir(), e: newLoadEdge(1, 8)}
+	s := &boxSite{t: t, dir: t.TempDir(), e: newLoadEdge(1, 8), link: make(chan struct{})}
 	_, s.center = loadCenter(t, s.dir, []*loadEdge{s.e})
 	s.addr = s.e.conn.RemoteAddr().String()
 	s.e.conn.Close() // the agent takes its place
@@ -61,9 +60,7 @@ func (s *boxSite) start(dir string) {
 		Buses: []edge.Bus{{Name: "bus", Reader: simMeters{time.Now()}, Devices: []edge.Device{{ID: "m-1", Unit: 1, Declaration: simDeclaration("m-1", 1)}}}},
 		Uplink: edge.Uplink{Broker: "tcp://" + s.addr, User: s.e.id, Password: "secret", Root: wire.DefaultRoot, CollectorKey: key.Public().(ed25519.PublicKey), AckTimeout: 10 * time.Second,
 			Dial: func() (net.Conn, error) {
-				if !s.link.Load() {
-					return nil, errors.New("no link yet")
-				}
+				<-s.link
 				return net.Dial("tcp", s.addr)
 			}}})
 	ctx, stop := context.WithCancel(context.Background())
@@ -129,7 +126,7 @@ func (s *boxSite) delivered(dir string) {
 // when there is room everything goes to disk and from there into the book.
 func boxDiskFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=600k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=300k"); err != nil {
 		t.Skipf("mounts a small file system, which takes root: %v", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
@@ -147,7 +144,7 @@ func boxDiskFull(t *testing.T) {
 	if again.Outbox.Lost > 0 || again.Outbox.Last < full.Outbox.Last+uint64(full.Outbox.Held) {
 		t.Errorf("with room again: %+v, before %+v", again.Outbox, full.Outbox)
 	}
-	s.link.Store(true)
+	close(s.link)
 	s.until("delivery", func(s edge.Status) bool { return s.Outbox.Acked > again.Outbox.Last })
 	s.delivered(box)
 }
@@ -181,7 +178,7 @@ func boxDiskFails(t *testing.T) {
 	if err := errors.Join(d.down(), d.up()); err != nil {
 		t.Fatal(err)
 	}
-	s.link.Store(true)
+	close(s.link)
 	s.start(box)
 	after := s.until("delivery", func(s edge.Status) bool { return s.Outbox.Acked > before.Outbox.Last+10 })
 	if after.Epoch != before.Epoch || after.Outbox.Held > 0 {

@@ -26,6 +26,7 @@ type loadEdge struct {
 	epoch wire.Epoch
 	seq   uint64
 	chain wire.Hash
+	wall  int64 // ms, of the last record
 	decl  *wire.Declaration
 	conn  net.Conn
 	room  chan struct{} // one for each batch that may be on its way
@@ -161,7 +162,8 @@ func (e *loadEdge) batch(n int, wall time.Time) ([]byte, error) {
 	b := &wire.Batch{Edge: e.id, Epoch: e.epoch, First: e.seq + 1, Prev: e.chain}
 	add := func(r wire.Record) {
 		e.seq++
-		r.Seq, r.Wall = e.seq, wall.UnixMilli()+int64(len(b.Records))
+		e.wall = max(e.wall+1, wall.UnixMilli()) // no two readings have one time: the second would be a conflict
+		r.Seq, r.Wall = e.seq, e.wall
 		e.chain = wire.Chain(e.chain, r.Encode())
 		b.Records = append(b.Records, r)
 	}
