@@ -25,7 +25,7 @@ import (
 
 var (
 	kills     = flag.Int("kills", 60, "how often the kill9 rig kills; the long rig 20,000")
-	powerCuts = flag.Int("powercuts", 30, "how often the powercut rig cuts; the long rig 5,000")
+	powerCuts = flag.Int("powercuts", 0, "how often TestPowerCut cuts; the long rig 5,000")
 	crashSeed = flag.Uint64("crash.seed", 0, "seed of kill9 and powercut; 0 takes one from the clock")
 )
 

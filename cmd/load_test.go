@@ -26,6 +26,7 @@ type loadEdge struct {
 	epoch wire.Epoch
 	seq   uint64
 	chain wire.Hash
+	wall  int64 // ms, of the last record
 	decl  *wire.Declaration
 	conn  net.Conn
 	room  chan struct{} // one for each batch that may be on its way
@@ -142,24 +143,7 @@ func (e *loadEdge) ack(envelope []byte) {
 func (e *loadEdge) publish(n int, wall time.Time, live bool) error {
 	e.room <- struct{}{}
 	at := time.Now()
-	b := &wire.Batch{Edge: e.id, Epoch: e.epoch, First: e.seq + 1, Prev: e.chain}
-	add := func(r wire.Record) {
-		e.seq++
-		r.Seq, r.Wall = e.seq, wall.UnixMilli()+int64(len(b.Records))
-		e.chain = wire.Chain(e.chain, r.Encode())
-		b.Records = append(b.Records, r)
-	}
-	if e.seq == 0 {
-		add(wire.Record{Declaration: e.decl})
-	}
-	for range n {
-		add(wire.Record{Reading: &wire.Reading{Declaration: e.decl.Hash(), Blocks: []wire.BlockResult{{Words: []uint16{uint16(e.seq * 2654435761 >> 16), uint16(e.seq * 40503)}}}}})
-	}
-	b.Last, b.Chain = e.seq, e.chain
-	payload, err := wire.EncodeBatch(b, map[wire.Hash]*wire.Declaration{e.decl.Hash(): e.decl})
-	if err == nil {
-		payload, err = wire.Seal(wire.BatchType, payload, e.key)
-	}
+	envelope, err := e.batch(n, wall)
 	if err != nil {
 		return err
 	}
@@ -170,8 +154,38 @@ func (e *loadEdge) publish(n int, wall time.Time, live bool) error {
 	if err != nil {
 		return err
 	}
+	return e.send(envelope)
+}
+
+// batch makes and signs one.
+func (e *loadEdge) batch(n int, wall time.Time) ([]byte, error) {
+	b := &wire.Batch{Edge: e.id, Epoch: e.epoch, First: e.seq + 1, Prev: e.chain}
+	add := func(r wire.Record) {
+		e.seq++
+		e.wall = max(e.wall+1, wall.UnixMilli()) // no two readings have one time: the second would be a conflict
+		r.Seq, r.Wall = e.seq, e.wall
+		e.chain = wire.Chain(e.chain, r.Encode())
+		b.Records = append(b.Records, r)
+	}
+	if e.seq == 0 {
+		add(wire.Record{Declaration: e.decl})
+	}
+	hash := e.decl.Hash()
+	for range n {
+		add(wire.Record{Reading: &wire.Reading{Declaration: hash, Blocks: []wire.BlockResult{{Words: []uint16{uint16(e.seq * 2654435761 >> 16), uint16(e.seq * 40503)}}}}})
+	}
+	b.Last, b.Chain = e.seq, e.chain
+	payload, err := wire.EncodeBatch(b, map[wire.Hash]*wire.Declaration{hash: e.decl})
+	if err != nil {
+		return nil, err
+	}
+	return wire.Seal(wire.BatchType, payload, e.key)
+}
+
+// send publishes bytes on the edge's topic.
+func (e *loadEdge) send(envelope []byte) error {
 	body := append(text(wire.UpTopic(wire.DefaultRoot, e.id)), byte(e.seq>>8), byte(e.seq)|1)
-	_, err = e.conn.Write(packet(0x32, append(body, payload...)))
+	_, err := e.conn.Write(packet(0x32, append(body, envelope...)))
 	return err
 }
 

@@ -5,7 +5,7 @@ var mutants = []mutant{
 	{"nothing is sent again after a timeout", "edge/publish.go", "	p.rewind()\n	p.arm()\n", "	p.arm()\n", "TestTimeoutSendsAgain", "edge"},
 	{"an older generation is believed", "edge/publish.go", "ack.Generation < k.generation && p.timeouts < rebuildAfter", "false", "TestStaleGeneration", "edge"},
 	{"acks of anybody are believed", "edge/publish.go", "wire.Unseal(wire.AckType, envelope, p.cfg.Uplink.CollectorKey)", "wire.Payload(wire.AckType, envelope)", "TestStrangersAck", "edge"},
-	{"a restored collector gets nothing again", "edge/publish.go", "if ack.Generation != k.generation && ack.Through < before {", "if false {", "TestRestoredCollector", "edge"},
+	{"a restored collector gets nothing again", "edge/publish.go", "if ack.Generation != k.generation && ack.Through < before {", "if false {", "TestRestoredBeyondRetention", "edge"},
 	{"a batch does not say what is left", "edge/publish.go", "Kept: min(p.cfg.Outbox.First(), r.From), ", "", "TestRestoredBeyondRetention", "edge"},
 	{"the record behind one on its way is left out", "edge/owed.go", "from = max(from, c.last+1)", "from = max(from, c.last+2)", "TestOwed", "edge"},
 	{"backlog goes first", "edge/publish.go", "len(p.sent) >= window-liveRoom", "false", "TestLiveBeforeBacklog", "edge"},
@@ -25,7 +25,7 @@ var mutants = []mutant{
 	{"heads run ahead of a book that refused", "collector/ingest.go", "	var records []*store.Record\n", "	g.heads = in.heads\n	var records []*store.Record\n", "TestABookThatCannotBeWritten", "collector"},
 	{"any batch inside what is there is a repeat", "collector/heads.go", "if stored != b.Chain {", "if stored != b.Chain && false {", "TestHeadOffers|TestForkWithinAGroup", "collector"},
 	{"old repeats are believed", "collector/ingest.go", "		return chainIn(&r, seq)\n	}\n", "		return chainIn(&r, seq)\n	}\n	if h, ok := like.ChainAfter(seq); ok {\n		return h, nil\n	}\n", "TestOldRepeats", "collector"},
-	{"a failed step of settling stays in memory", "collector/settle.go", "	s.rules, s.registers, s.declarations = newRules(), make(map[string]*register), make(map[wire.Hash]*wire.Declaration)\n", "", "TestSeriesThatCannotBeWritten", "collector"},
+	{"a failed step of settling stays in memory", "collector/settle.go", "	s.rules, s.registers, s.declarations = newRules(), make(map[string]*register), make(map[wire.Hash]*wire.Declaration)\n", "", "TestFailedStepIsForgotten", "collector"},
 	{"another history may go on", "collector/heads.go", "if got, ok := b.ChainAfter(s.to); ok && got != s.chain {", "if false {", "TestHeadOffers|TestRefusedMessages", "collector"},
 	{"an edge may speak for another", "collector/ingest.go", "if b.Edge != edge {", "if false {", "TestRefusedMessages", "collector"},
 	{"acked over a hole", "collector/heads.go", "if s.from > max(last+1, h.kept) {", "if false {", "TestHolesAreWantedAndFilled", "collector"},
@@ -37,4 +37,5 @@ var mutants = []mutant{
 	{"late readings change nothing", "collector/settle.go", "		s.state.Again[x.Key()] = l\n", "", "TestLateReadingsAreSettledAgain", "collector"},
 	{"readings before their declaration are lost", "collector/settle.go", "s.wait(b.Edge, r.Index, rec.Reading.Declaration)", "_ = r.Index", "TestReadingsWaitForTheirDeclaration", "collector"},
 	{"the cursor runs ahead of the samples", "collector/settle.go", "		u.Cursor = r.Index + 1\n", "		u.Cursor = r.Index + 2\n", "TestTotalsEqualTheBook|TestTotals|TestCrashBeforeSettling", "collector"},
+	{"what the disk does not take is lost", "edge/keep.go", "a.cfg.Outbox.Keep(recs...)", "func() error { _, err := a.cfg.Outbox.Append(recs...); return err }()", "TestFullOutbox", "edge"},
 }

@@ -68,8 +68,16 @@ func (d *disk) cut() error {
 	return nil
 }
 
-// TestPowerCut cuts the power under the pipeline again and again.
+// TestPowerCut cuts the power under the pipeline again and again. A few cuts are a
+// row of TestFailureMatrix.
 func TestPowerCut(t *testing.T) {
+	if *powerCuts == 0 {
+		t.Skip("takes minutes: give -powercuts")
+	}
+	cutPower(t, *powerCuts)
+}
+
+func cutPower(t *testing.T, cuts int) {
 	d, err := newDisk(t.TempDir())
 	if err != nil {
 		t.Skipf("needs root, loop devices and ext4: %v", err)
@@ -82,7 +90,7 @@ func TestPowerCut(t *testing.T) {
 	rnd, repairs, total := rigSeed(t), 0, uint64(0)
 	var c confirmed
 	dir := ""
-	for i := range *powerCuts {
+	for i := range cuts {
 		if i%freshEvery == 0 {
 			if dir != "" {
 				os.RemoveAll(dir)
@@ -109,5 +117,5 @@ func TestPowerCut(t *testing.T) {
 			repairs++
 		}
 	}
-	t.Logf("%d power cuts, %d left something to repair; %d records, none lost, none twice, none altered", *powerCuts, repairs, total+c.recorded)
+	t.Logf("%d power cuts, %d left something to repair; %d records, none lost, none twice, none altered", cuts, repairs, total+c.recorded)
 }

@@ -27,6 +27,7 @@ type plan struct {
 	Seed   uint64  `json:"seed"`
 	Edges  int     `json:"edges"`
 	Days   int     `json:"days"`
+	Hours  int     `json:"hours,omitempty"`
 	Small  bool    `json:"small"` // outboxes of 256 KiB: they fill, and drop what is acked
 	Faults []fault `json:"faults"`
 }

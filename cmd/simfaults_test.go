@@ -27,7 +27,7 @@ func (w *world) run() error {
 			return err
 		}
 	}
-	end := time.Duration(w.plan.Days) * 24 * time.Hour
+	end := time.Duration(24*w.plan.Days+w.plan.Hours) * time.Hour
 	deeds := []deed{{at: end}}
 	for at := 12 * time.Hour; at < end; at += 24 * time.Hour {
 		deeds = append(deeds, deed{at, "backup", w.center.backup})
@@ -136,7 +136,9 @@ func (w *world) deeds(f fault) []deed {
 	case "restore":
 		return once(func() error { return w.restore(f.N) })
 	case "step":
-		return once(func() error { e.clock.step(time.Duration(f.N) * time.Minute); return nil })
+		// By a millisecond that is its own: no two readings of a counter have the same time then.
+		by := time.Duration(f.N)*time.Minute + time.Duration(f.At)*time.Millisecond
+		return once(func() error { e.clock.step(by); return nil })
 	}
 	panic("unknown fault " + f.Kind)
 }
@@ -221,7 +223,10 @@ func (w *world) restore(age int) error {
 		return nil
 	}
 	n := len(w.backups) - 1 - (len(w.backups)-1)*age/100
-	if err := w.look(); err != nil {
+	if err := w.center.halt(false); err != nil {
+		return err
+	}
+	if err := w.look(); err != nil { // behind the end of the collector: until then it may ack what comes
 		return err
 	}
 	from := w.backups[n]

@@ -409,11 +409,8 @@ func (s *simCenter) backup() error {
 	return err
 }
 
-// restore starts the collector with the book of a backup and nothing else.
+// restore starts the collector, which is stopped, with the book of a backup and nothing else.
 func (s *simCenter) restore(from string) error {
-	if err := s.halt(false); err != nil {
-		return err
-	}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return err
 	}

@@ -177,11 +177,19 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 	return nil
 }
 
+// A transaction costs time of its own that grows with the number of edges and
+// registers. What comes one by one is therefore settled with rests between: for so
+// many times as long as it took, of the machine's time, and for so long at most.
+const (
+	settleRest = 4
+	maxRest    = 500 * time.Millisecond
+)
+
 // run settles what is in the book and what comes, until ctx ends. While the
 // series store cannot be written it tries again and again: the book goes on.
 func (s *settle) run(ctx context.Context) error {
 	for failures := 0; ; {
-		changed := s.store.Changed()
+		changed, began := s.store.Changed(), time.Now()
 		if err := s.catchUp(ctx); err != nil {
 			if failures%60 == 0 {
 				s.cfg.Log.Error("figures stand still until the series store can be written", zap.Error(err))
@@ -196,6 +204,11 @@ func (s *settle) run(ctx context.Context) error {
 			continue
 		}
 		failures = 0
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(settleRest*time.Since(began), maxRest)):
+		}
 		select {
 		case <-ctx.Done():
 			return nil

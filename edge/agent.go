@@ -67,9 +67,10 @@ type Agent struct {
 	changes   chan change
 	ended     chan struct{} // closed when Run has
 
-	mu           sync.Mutex // guards declarations and lost; held while records are written
+	mu           sync.Mutex // guards declarations, lost and held; held while records are written
 	declarations map[wire.Hash]*wire.Declaration
 	lost         loss
+	held         string     // why the outbox holds records in memory, "" when it does not
 	queue        sync.Mutex // guards waiting
 	waiting      []*kept    // for who writes next
 
@@ -80,7 +81,7 @@ type Agent struct {
 	link     LinkStatus
 }
 
-// loss counts readings that could not be kept, until a record can say so.
+// loss counts readings that were refused, until a record can say so.
 type loss struct {
 	count    uint64
 	from, to int64
@@ -106,7 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer close(a.ended)
 	boot := a.record(a.cfg.Clock.Now())
 	boot.Event = &wire.Event{Code: wire.EventBoot, Detail: clip("kenshin-edge " + a.cfg.Version)}
-	a.keep([]wire.Record{boot}, nil) // a full outbox must not keep the agent from emptying it
+	a.keep([]wire.Record{boot}, nil) // also with a full outbox: the agent is to empty it
 	polling, abort := context.WithCancel(ctx)
 	defer abort()
 	w := workers{agent: a, uplink: a.uplink(ctx)}

@@ -1,10 +1,12 @@
 package edge
 
 import (
+	"errors"
 	"slices"
 
 	"go.uber.org/zap"
 
+	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
 )
 
@@ -15,9 +17,9 @@ type kept struct {
 	failed  bool
 }
 
-// keep appends records to the outbox. Cycles of several buses that end together
-// share one sync. Readings that cannot be kept are counted, and the first record
-// that can be says how many and why.
+// keep gives records to the outbox. Cycles of several buses that end together
+// share one sync. Readings that it refuses are counted, and the first record
+// that it takes says how many and why.
 func (a *Agent) keep(recs []wire.Record, states []deviceState) {
 	own := &kept{recs: recs}
 	a.queue.Lock()
@@ -60,26 +62,42 @@ func (a *Agent) write(all []*kept) {
 	}
 }
 
-// append writes records, behind one that tells of a loss if there was one.
+// append gives records to the outbox, behind one that tells of a loss if there
+// was one. What the disk does not take the outbox holds until it does; only
+// records that are not valid are refused.
 func (a *Agent) append(recs []wire.Record) error {
 	if a.lost.count > 0 {
 		gap := a.record(a.cfg.Clock.Now())
 		gap.Event = &wire.Event{Code: wire.EventGap, Detail: a.lost.cause, From: a.lost.from, To: a.lost.to, Count: a.lost.count}
 		recs = slices.Insert(slices.Clone(recs), 0, gap)
 	}
-	if _, err := a.cfg.Outbox.Append(recs...); err != nil {
+	err := a.cfg.Outbox.Keep(recs...)
+	if err != nil && !errors.Is(err, outbox.ErrHeld) {
 		return err
 	}
-	if a.lost.count > 0 {
-		a.cfg.Log.Warn("outbox works again", zap.Uint64("readings_lost", a.lost.count))
-	}
 	a.lost = loss{}
+	a.holding(err)
 	return nil
 }
 
-// lose counts readings that could not be kept.
+// holding says when the disk stops taking records, and when it takes them again.
+func (a *Agent) holding(err error) {
+	cause := ""
+	if err != nil {
+		cause = err.Error()
+	}
+	switch {
+	case a.held == "" && err != nil:
+		a.cfg.Log.Error("the disk takes no records: they are held in memory, where a power cut would lose them; make room, or see to the disk", zap.Error(err))
+	case a.held != "" && err == nil:
+		a.cfg.Log.Warn("the disk takes records again; what was held in memory is on it")
+	}
+	a.held = cause
+}
+
+// lose counts readings that the outbox refused.
 func (a *Agent) lose(recs []wire.Record, err error) {
-	a.cfg.Log.Error("records not kept", zap.Int("records", len(recs)), zap.Error(err))
+	a.cfg.Log.Error("records refused", zap.Int("records", len(recs)), zap.Error(err))
 	if a.lost.count == 0 {
 		a.lost.from, a.lost.cause = recs[0].Wall, clip(err.Error())
 	}

@@ -29,7 +29,8 @@ type BoxStatus struct {
 	Acked  uint64    `json:"acked"`           // the collector has everything up to here
 	Bytes  int64     `json:"bytes,omitempty"` // on disk; filled in by whoever knows the folder
 	Oldest time.Time `json:"oldest_unacked,omitzero"`
-	Lost   uint64    `json:"lost,omitempty"` // readings that could not be kept, until the outbox works again
+	Held   int       `json:"held,omitempty"` // records in memory that the disk does not take
+	Lost   uint64    `json:"lost,omitempty"` // readings that could not be kept, until a record says so
 	Cause  string    `json:"cause,omitempty"`
 }
 
@@ -99,6 +100,9 @@ type Energy struct {
 func (s *Status) Problems() []string {
 	var out []string
 	say := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
+	if s.Outbox.Held > 0 {
+		say("%d records are in memory and not on disk, where a power cut would lose them: %s", s.Outbox.Held, s.Outbox.Cause)
+	}
 	if s.Outbox.Lost > 0 {
 		say("%d readings could not be kept: %s", s.Outbox.Lost, s.Outbox.Cause)
 	}

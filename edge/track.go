@@ -110,7 +110,11 @@ type counted interface{ Stats() modbus.Stats }
 func (a *Agent) Status() Status {
 	oldest := a.oldest()
 	a.mu.Lock()
-	lost := a.lost
+	held := a.cfg.Outbox.Held()
+	lost, cause := a.lost.count+held.Lost, a.held
+	if cause == "" {
+		cause = a.lost.cause
+	}
 	a.mu.Unlock()
 	a.tracking.Lock()
 	defer a.tracking.Unlock()
@@ -118,8 +122,9 @@ func (a *Agent) Status() Status {
 	out := Status{
 		Edge: a.cfg.Edge, Version: a.cfg.Version, Epoch: box.Epoch(), At: a.cfg.Clock.Now().UTC(), Started: a.startWall.UTC(),
 		Interval: a.cfg.Interval.Seconds(), Clock: clockNames[clockState(a.cfg.Clock)], Link: a.link,
-		Outbox: BoxStatus{First: box.First(), Last: box.Last(), Acked: box.Acked(), Oldest: oldest, Lost: lost.count, Cause: lost.cause},
-		Buses:  make([]BusStatus, 0, len(a.cfg.Buses)),
+		Outbox: BoxStatus{First: box.First(), Last: box.Last(), Acked: box.Acked(), Oldest: oldest,
+			Held: held.Records, Lost: lost, Cause: cause},
+		Buses: make([]BusStatus, 0, len(a.cfg.Buses)),
 	}
 	out.Link.Broker = a.cfg.Uplink.Broker
 	for i := range a.cfg.Buses {

@@ -126,6 +126,9 @@ func serveHTTP(ctx context.Context, l net.Listener, s *service) {
 // unhealthy says why the agent itself cannot do its work, "" when it can. That a
 // device or the broker is away is no illness of the agent: see /status.
 func unhealthy(s edge.Status) string {
+	if s.Outbox.Held > 0 {
+		return "the disk takes no records: " + s.Outbox.Cause
+	}
 	if s.Outbox.Lost > 0 {
 		return "readings cannot be kept: " + s.Outbox.Cause
 	}

@@ -183,6 +183,9 @@ func deflaters(level int) *sync.Pool {
 	}}
 }
 
+// An inflater has 44 KB of tables.
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+
 func squeeze(body []byte, pool *sync.Pool) []byte {
 	var out bytes.Buffer
 	w := pool.Get().(*flate.Writer)
@@ -207,8 +210,13 @@ func unsqueeze(m *wirepb.Batch, lim Limits) ([]byte, error) {
 		}
 		return m.Body, nil
 	case deflate:
-		r := flate.NewReader(bytes.NewReader(m.Body))
+		r := inflaters.Get().(io.Reader)
+		defer inflaters.Put(r)
+		if err := r.(flate.Resetter).Reset(bytes.NewReader(m.Body), nil); err != nil {
+			return nil, fmt.Errorf("body: %w", err)
+		}
 		var body bytes.Buffer // grows with what really comes, not with what was announced
+		body.Grow(min(int(m.Size), 8*len(m.Body)) + bytes.MinRead)
 		n, err := io.Copy(&body, io.LimitReader(r, int64(m.Size)+1))
 		if err != nil {
 			return nil, fmt.Errorf("body: %w", err)
