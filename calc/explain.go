@@ -114,6 +114,9 @@ func (e *explainer) meter(i int) {
 	if q := r.Completeness; q != nil {
 		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
 	}
+	if n := len(r.Unread); n > 0 {
+		e.print("  days without a reading of their own, their energy is in the next that has one: %d, the first %s", n, r.Unread[0])
+	}
 	for _, v := range r.Events {
 		e.print("  %s (%s), %s to %s, %s kWh by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, v.Note)
 	}

@@ -11,9 +11,10 @@ import (
 // Report holds the figures of one monitoring period. Every number is exact and
 // is written to JSON as a string.
 type Report struct {
-	Project      string                       `json:"project"`     // reference
-	Zone         string                       `json:"zone"`        // IANA
-	Methodology  string                       `json:"methodology"` // "number version"
+	Project      string                       `json:"project"`            // reference
+	Zone         string                       `json:"zone"`               // IANA
+	Methodology  string                       `json:"methodology"`        // "number version"
+	Hash         string                       `json:"methodology_sha256"` // Methodology.Hash: of its rules, not of its prose
 	Rules        int                          `json:"counter_rules"`
 	Period       Span                         `json:"period"`
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
@@ -36,9 +37,10 @@ type MeterReport struct {
 	Kind         string                     `json:"kind,omitempty"` // "calculated" when it is integrated from a power
 	MeasuredKWh  decimal.Decimal            `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal            `json:"claimable_kWh"`
-	Days         map[string]decimal.Decimal `json:"days"`  // measured kWh by local day from the first to the last reading
-	First        *Standing                  `json:"first"` // in force where the period begins; nil when nothing was read by its end
-	Last         *Standing                  `json:"last"`  // in force where it ends, or now
+	Days         map[string]decimal.Decimal `json:"days"`                           // measured kWh by local day from the first to the last reading
+	Unread       []string                   `json:"days_without_reading,omitempty"` // of Days: those in which nothing was read; what was made on them is part of the day of the next reading
+	First        *Standing                  `json:"first"`                          // in force where the period begins; nil when nothing was read by its end
+	Last         *Standing                  `json:"last"`                           // in force where it ends, or now
 	Readings     int                        `json:"readings,omitempty"`
 	Imported     int                        `json:"imported,omitempty"`     // of them, how many an operator brought in
 	Completeness *Completeness              `json:"completeness,omitempty"` // when the project says how often it is read
@@ -135,11 +137,12 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		return nil, err
 	}
 	r := &Report{
-		Project: p.Reference, Zone: p.Zone, Methodology: p.Methodology.String(), Rules: RulesVersion, Period: p.Periods[period],
+		Project: p.Reference, Zone: p.Zone, Methodology: p.Methodology.String(), Hash: m.Hash(), Rules: RulesVersion, Period: p.Periods[period],
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool),
+		labels: make(map[Date]string), starts: make(map[Date]int64)}
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
@@ -184,6 +187,8 @@ type builder struct {
 	raising     map[string]bool     // what raises reported
 	factors     map[string]*big.Rat // kWh → unit, by symbol
 	newest      int64               // ms UTC of the newest sample of any meter
+	labels      map[Date]string     // days as they are written
+	starts      map[Date]int64      // ms UTC
 }
 
 // meter adds what one meter measured.
@@ -198,7 +203,7 @@ func (b *builder) meter(m *Meter, c *Curve) {
 		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
 	}
 	if b.whole {
-		r.Days = b.days(c)
+		b.days(c, &r)
 		b.completeness(m, c, &r)
 		r.Events = b.events(c)
 	}
@@ -233,12 +238,14 @@ func (b *builder) finish() {
 
 func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
 
-// days returns what was measured on each day of the period from the first to the
-// newest accepted reading. Outside of that nothing was measured, not even 0.
-func (b *builder) days(c *Curve) map[string]decimal.Decimal {
-	out := make(map[string]decimal.Decimal)
+// days fills in what was measured on each day of the period from the first to the
+// newest accepted reading. Outside of that nothing was measured, not even 0. A day
+// inside without a reading of its own is named: its 0 says where energy was
+// attributed, not that none was made.
+func (b *builder) days(c *Curve, r *MeterReport) {
+	r.Days = make(map[string]decimal.Decimal)
 	if c.First().At == 0 {
-		return out
+		return
 	}
 	d, end := b.report.Period.Start, b.report.Period.End
 	if first := CalendarDay(c.First().At, b.zone); d.Before(first) {
@@ -247,13 +254,34 @@ func (b *builder) days(c *Curve) map[string]decimal.Decimal {
 	if last := ClosingDay(c.Last().At, b.zone); last.Before(end) {
 		end = last
 	}
-	from := c.Total(d)
+	i, from := c.index(d), c.Total(d)
 	for ; !end.Before(d); d = d.Next() {
-		to := c.Total(d.Next())
-		out[d.String()] = to.Sub(from)
-		from = to
+		label := b.label(d)
+		if i == len(c.days) || c.days[i].Day != d {
+			r.Days[label] = decimal.Zero
+			r.Unread = append(r.Unread, label)
+			continue
+		}
+		to := from
+		if c.days[i].InForce.At != 0 {
+			to = c.days[i].Total()
+		}
+		r.Days[label] = difference(from, to)
+		if c.days[i].Readings == 0 {
+			r.Unread = append(r.Unread, label)
+		}
+		i, from = i+1, to
 	}
-	return out
+}
+
+// label is Date.String, made once for each day of a report.
+func (b *builder) label(d Date) string {
+	text, ok := b.labels[d]
+	if !ok {
+		text = d.String()
+		b.labels[d] = text
+	}
+	return text
 }
 
 // completeness counts readings, and compares them with how many were to come.
@@ -272,11 +300,11 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 	q := &Completeness{Short: make(map[string]string)}
 	var came, expected int64
 	for d := b.report.Period.Start; !last.Before(d); d = d.Next() {
-		end := d.Next().startMs(b.zone)
+		end := b.start(d.Next())
 		if d == last {
 			end = c.last().Newest.At
 		}
-		want := (end - d.startMs(b.zone)) / every
+		want := (end - b.start(d)) / every
 		if want <= 0 {
 			continue
 		}
@@ -290,6 +318,16 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 		q.Percent = percent(came, expected)
 		r.Completeness = q
 	}
+}
+
+// start is Date.startMs, found once for each day of a report.
+func (b *builder) start(d Date) int64 {
+	at, ok := b.starts[d]
+	if !ok {
+		at = d.startMs(b.zone)
+		b.starts[d] = at
+	}
+	return at
 }
 
 // percent returns a of b in percent with two decimals, cut off.

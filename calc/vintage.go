@@ -182,6 +182,9 @@ func (b *builder) raises(symbol string) bool {
 	for _, name := range identifier.FindAllString(f.PE, -1) {
 		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
 	}
+	for i := range b.methodology.Parameters {
+		ok = ok && !b.methodology.Parameters[i].Signed
+	}
 	for _, v := range b.project.Parameters {
 		ok = ok && !v.Value.IsNegative()
 	}
