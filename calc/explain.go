@@ -65,11 +65,33 @@ func (e *explainer) head() {
 	e.print("monitoring period %v, both days included, on the calendar of %s", r.Period, r.Zone)
 	e.print("methodology %s: %s", r.Methodology, e.methodology.Title)
 	e.print("counter rules version %d", r.Rules)
+	e.seal()
 	if p.Status != "" {
 		e.print("status: %s; its numbers are invented", p.Status)
 	}
 	if e.methodology.Status != Published {
 		e.print("status of the methodology file: %s", e.methodology.Status)
+	}
+}
+
+// seal writes what was handed over, and what is not as it was then.
+func (e *explainer) seal() {
+	r, s := e.report, e.report.Seal
+	e.print("state of the period: %s", r.State)
+	if s == nil {
+		return
+	}
+	e.print("  revision %d sealed %s by %s: %s", s.Revision, e.local(s.At), s.Who, s.Why)
+	e.print("  it rests on the first %d records of the book; methodology %s, SHA-256 of its rules %s; counter rules version %d", s.Records, s.Methodology, s.Hash, s.Rules)
+	for _, l := range s.Late {
+		e.print("  new in this revision: records %d to %d, %s", l.First, l.Last, l.What)
+	}
+	e.line("sealed emission reductions", s.Figures.ER, "tCO2")
+	if len(r.Differences) > 0 {
+		e.print("  what is below follows the book as it is now and differs from what was sealed:")
+	}
+	for _, d := range r.Differences {
+		e.print("    %s: sealed %s, now %s", d.Figure, cmp.Or(d.Sealed, "nothing"), cmp.Or(d.Now, "nothing"))
 	}
 }
 

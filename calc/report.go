@@ -17,6 +17,9 @@ type Report struct {
 	Hash         string                       `json:"methodology_sha256"` // Methodology.Hash: of its rules, not of its prose
 	Rules        int                          `json:"counter_rules"`
 	Period       Span                         `json:"period"`
+	State        string                       `json:"state"`                // of the period: open, closing, sealed or revised
+	Seal         *Seal                        `json:"seal,omitempty"`       // the newest: what was handed over
+	Differences  []Difference                 `json:"since_seal,omitempty"` // the figures of this report that are not as they were sealed
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal              `json:"claimable_kWh"`
 	Months       map[string]decimal.Decimal   `json:"months"`          // measured kWh by local month of the period, from the first to the last reading
@@ -234,6 +237,7 @@ func (b *builder) finish() {
 	}
 	b.compare()
 	b.forecast()
+	b.seal()
 }
 
 func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }

@@ -22,20 +22,37 @@ import (
 // It reads the book once when readings came in order. Registers with late
 // readings are read again, as many in one pass as samples fit into memoryRows.
 func Recompute(ctx context.Context, book *store.Store, project string, period int) (*calc.Report, error) {
-	r, err := recompute(ctx, book, project, period)
-	if err != nil {
-		return nil, fmt.Errorf("recompute: %w", err)
+	rules, curves, err := recompute(ctx, book, book.Size(), project)
+	if err == nil {
+		var r *calc.Report
+		if r, err = report(rules, project, period, func(key string) *calc.Curve { return curves[key] }); err == nil {
+			return r, nil
+		}
 	}
-	return r, nil
+	return nil, fmt.Errorf("recompute: %w", err)
+}
+
+// RecomputeAt is Recompute as it was when the book had so many records.
+func RecomputeAt(ctx context.Context, book *store.Store, records uint64, project string, period calc.Span) (*calc.Report, error) {
+	rules, curves, err := recompute(ctx, book, records, project)
+	if err == nil {
+		var r *calc.Report
+		if r, err = report(rules, project, slices.Index(rules.project(project).Periods, period), func(key string) *calc.Curve { return curves[key] }); err == nil {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("recompute the first %d records: %w", records, err)
 }
 
 // memoryRows is how many samples a pass over the book holds in memory, of 40
 // bytes each.
 const memoryRows = 2_500_000
 
-func recompute(ctx context.Context, book *store.Store, project string, period int) (*calc.Report, error) {
+// recompute returns the rules that the first records of the book come to, and the
+// curves of a project.
+func recompute(ctx context.Context, book *store.Store, records uint64, project string) (*rules, map[string]*calc.Curve, error) {
 	rules := newRules()
-	err := scan(ctx, book, func(r *store.Record) error {
+	err := scan(ctx, book, records, func(r *store.Record) error {
 		if r.Kind != store.Decision {
 			return nil
 		}
@@ -43,15 +60,15 @@ func recompute(ctx context.Context, book *store.Store, project string, period in
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := rules.project(project)
 	if p == nil {
-		return nil, fmt.Errorf("project %q: %w", project, ErrUnknown)
+		return nil, nil, fmt.Errorf("project %q: %w", project, ErrUnknown)
 	}
 	zone, err := p.Location()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rules.serials = make(serials)
 	curves, counts, again := make(map[string]*calc.Curve), make(map[string]int), make(map[string]bool)
@@ -71,8 +88,8 @@ func recompute(ctx context.Context, book *store.Store, project string, period in
 		return ignoreConflict(key, err)
 	})
 	in.serials = rules.serials
-	if err := scan(ctx, book, in.collect); err != nil {
-		return nil, err
+	if err := scan(ctx, book, records, in.collect); err != nil {
+		return nil, nil, err
 	}
 	for _, spec := range rules.registers(p) { // a device that told two serial numbers
 		if was := curves[spec.Key].Spec(); !was.Equal(&spec) {
@@ -82,19 +99,27 @@ func recompute(ctx context.Context, book *store.Store, project string, period in
 			curves[spec.Key] = calc.NewCurve(spec, zone)
 		}
 	}
-	if err := sorted(ctx, book, curves, counts, again); err != nil {
-		return nil, err
+	if err := sorted(ctx, book, records, curves, counts, again); err != nil {
+		return nil, nil, err
 	}
-	return report(rules, project, period, func(key string) *calc.Curve { return curves[key] })
+	return rules, curves, nil
 }
 
-func scan(ctx context.Context, book *store.Store, fn func(*store.Record) error) error {
-	return book.Scan(0, func(r *store.Record) error {
+// scan calls fn for the first records of the book.
+func scan(ctx context.Context, book *store.Store, records uint64, fn func(*store.Record) error) error {
+	err := book.Scan(0, func(r *store.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if r.Index >= records {
+			return errStop
+		}
 		return fn(r)
 	})
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
 }
 
 func ignoreConflict(key string, err error) error {
@@ -114,7 +139,7 @@ type row struct {
 }
 
 // sorted gives the registers in again their samples in the order of their time.
-func sorted(ctx context.Context, book *store.Store, curves map[string]*calc.Curve, counts map[string]int, again map[string]bool) error {
+func sorted(ctx context.Context, book *store.Store, records uint64, curves map[string]*calc.Curve, counts map[string]int, again map[string]bool) error {
 	var keys []string
 	for key := range again {
 		keys = append(keys, key)
@@ -135,7 +160,7 @@ func sorted(ctx context.Context, book *store.Store, curves map[string]*calc.Curv
 			rows[key] = append(rows[key], row{x.At, x.Value, x.Unit, x.Good, x.Imported})
 			return nil
 		})
-		if err := scan(ctx, book, in.collect); err != nil {
+		if err := scan(ctx, book, records, in.collect); err != nil {
 			return err
 		}
 		for _, key := range keys[:n] {
