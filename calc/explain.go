@@ -25,7 +25,7 @@ type step struct {
 // follow them with a pocket calculator: readings, lines that hold back, the
 // numbers of each vintage, formulas, rounding.
 func (p *Project) Explain(w io.Writer, m *Methodology, period int, curve func(key string) *Curve) error {
-	b, err := p.build(m, period, curve, true)
+	b, err := p.build(m, period, curve, all, Date{})
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (e *explainer) vintage(s *step) {
 		}
 		for k := range s.in.units {
 			if a.Per == PerUnit {
-				e.value(a, s.in.units[k].name, s.in.units[k].values[a.Symbol])
+				e.value(a, s.in.units[k].name, s.in.of(&s.in.units[k], a.Symbol))
 			}
 		}
 	}

@@ -103,7 +103,7 @@ func TestFloorOncePerVintage(t *testing.T) {
 // What can be read off the formulas must be what trying shows.
 func TestRaises(t *testing.T) {
 	p, m, curve := everything(t)
-	b, err := p.build(m, 0, curve, false)
+	b, err := p.build(m, 0, curve, figures, Date{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package calc
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -100,28 +101,42 @@ type Deduction struct {
 	year int // vintage it belongs to
 }
 
+// extent says what a report itemises.
+type extent int
+
+const (
+	figures extent = iota // no days, no events
+	recent                // days from one on, completeness
+	all
+)
+
 // Report computes the figures of a monitoring period, counted from 0 in the
 // order of the file. curve returns the curve of a register, nil when nothing is
 // known of it. Where nothing was read nothing is claimed: that is no error.
 func (p *Project) Report(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
-	return p.report(m, period, curve, true)
+	return p.report(m, period, curve, all, Date{})
 }
 
-// Totals is Report without what it says of each day and each event: what a page
-// that is asked every second can pay for.
+// Recent is Report without events and without the days before one: what a page that
+// follows a plant can pay for.
+func (p *Project) Recent(m *Methodology, period int, from Date, curve func(key string) *Curve) (*Report, error) {
+	return p.report(m, period, curve, recent, from)
+}
+
+// Totals is Report without what it says of each day and each event.
 func (p *Project) Totals(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
-	return p.report(m, period, curve, false)
+	return p.report(m, period, curve, figures, Date{})
 }
 
-func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*Report, error) {
-	b, err := p.build(m, period, curve, whole)
+func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, e extent, from Date) (*Report, error) {
+	b, err := p.build(m, period, curve, e, from)
 	if err != nil {
 		return nil, err
 	}
 	return b.report, nil
 }
 
-func (p *Project) build(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*builder, error) {
+func (p *Project) build(m *Methodology, period int, curve func(key string) *Curve, e extent, from Date) (*builder, error) {
 	if period < 0 || period >= len(p.Periods) {
 		return nil, fmt.Errorf("project %s has no period %d", p.Reference, period)
 	}
@@ -144,8 +159,8 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool),
-		labels: make(map[Date]string), starts: make(map[Date]int64)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, extent: e, from: from, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
+	b.lay()
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
@@ -180,18 +195,19 @@ type builder struct {
 	formulas    *formulas
 	zone        *time.Location
 	report      *Report
-	whole       bool              // days and events too
-	curves      []*Curve          // beside Project.Meters
-	lines       [][]Deduction     // beside Project.Meters
-	units       map[string]int    // place among the units of the inputs
-	total       *big.Rat          // ER of the vintages before rounding
-	claimed     map[feed]*big.Rat // what is claimable in the period
+	extent      extent
+	from        Date            // first day to itemise
+	curves      []*Curve        // beside Project.Meters
+	lines       [][]Deduction   // beside Project.Meters
+	units       map[string]int  // place among the units of the inputs
+	total       *big.Rat        // ER of the vintages before rounding
+	claimed     map[feed]*tally // what is claimable in the period
+	fed         map[feed]bool
 	steps       []step
 	raising     map[string]bool     // what raises reported
 	factors     map[string]*big.Rat // kWh → unit, by symbol
 	newest      int64               // ms UTC of the newest sample of any meter
-	labels      map[Date]string     // days as they are written
-	starts      map[Date]int64      // ms UTC
+	calendar    []dayOf             // of the period and the day after
 }
 
 // meter adds what one meter measured.
@@ -205,9 +221,11 @@ func (b *builder) meter(m *Meter, c *Curve) {
 	if c.First().At != 0 && !period.End.Before(ClosingDay(c.First().At, b.zone)) {
 		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
 	}
-	if b.whole {
+	if b.extent >= recent {
 		b.days(c, &r)
 		b.completeness(m, c, &r)
+	}
+	if b.extent == all {
 		r.Events = b.events(c)
 	}
 	b.report.Meters[m.Key] = r
@@ -233,7 +251,7 @@ func (b *builder) finish() {
 		if b.report.Units[f.unit] == nil {
 			b.report.Units[f.unit] = make(map[string]string)
 		}
-		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v)
+		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
 	b.compare()
 	b.forecast()
@@ -258,44 +276,60 @@ func (b *builder) days(c *Curve, r *MeterReport) {
 	if last := ClosingDay(c.Last().At, b.zone); last.Before(end) {
 		end = last
 	}
+	if d.Before(b.from) {
+		d = b.from
+	}
 	i, from := c.index(d), c.Total(d)
-	for ; !end.Before(d); d = d.Next() {
-		label := b.label(d)
+	for n := b.place(d); !end.Before(d); n++ {
+		label := b.calendar[n].label
 		if i == len(c.days) || c.days[i].Day != d {
 			r.Days[label] = decimal.Zero
 			r.Unread = append(r.Unread, label)
-			continue
+		} else {
+			to := from
+			if c.days[i].InForce.At != 0 {
+				to = c.days[i].Total()
+			}
+			r.Days[label] = difference(from, to)
+			if c.days[i].Readings == 0 {
+				r.Unread = append(r.Unread, label)
+			}
+			i, from = i+1, to
 		}
-		to := from
-		if c.days[i].InForce.At != 0 {
-			to = c.days[i].Total()
-		}
-		r.Days[label] = difference(from, to)
-		if c.days[i].Readings == 0 {
-			r.Unread = append(r.Unread, label)
-		}
-		i, from = i+1, to
+		d = b.calendar[n+1].day
 	}
 }
 
-// label is Date.String, made once for each day of a report.
-func (b *builder) label(d Date) string {
-	text, ok := b.labels[d]
-	if !ok {
-		text = d.String()
-		b.labels[d] = text
+// dayOf is a day of the period, or the one after it.
+type dayOf struct {
+	day   Date
+	label string
+	start int64 // ms UTC
+}
+
+// lay makes the calendar of the period.
+func (b *builder) lay() {
+	for d := b.report.Period.Start; ; d = d.Next() {
+		b.calendar = append(b.calendar, dayOf{d, d.String(), d.startMs(b.zone)})
+		if b.report.Period.End.Before(d) {
+			return
+		}
 	}
-	return text
+}
+
+// place returns where a day of the period is in the calendar.
+func (b *builder) place(d Date) int {
+	i, _ := slices.BinarySearchFunc(b.calendar, d, func(x dayOf, d Date) int { return x.day.Compare(d) })
+	return i
 }
 
 // completeness counts readings, and compares them with how many were to come.
 func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
-	byDay := make(map[Date]int)
 	last := Date{}
 	c.Days(b.report.Period, func(k *Closing) {
 		r.Readings += k.Readings
 		r.Imported += k.Imported
-		byDay[k.Day], last = k.Readings, k.Day
+		last = k.Day
 	})
 	every := m.Every.Milliseconds()
 	if every <= 0 || last == (Date{}) {
@@ -303,35 +337,30 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 	}
 	q := &Completeness{Short: make(map[string]string)}
 	var came, expected int64
-	for d := b.report.Period.Start; !last.Before(d); d = d.Next() {
-		end := b.start(d.Next())
-		if d == last {
+	i := c.index(b.report.Period.Start)
+	for n := 0; !last.Before(b.calendar[n].day); n++ {
+		d, end, got := &b.calendar[n], b.calendar[n+1].start, int64(0)
+		if c.days[i].Day == d.day {
+			got = int64(c.days[i].Readings)
+			i++
+		}
+		if d.day == last {
 			end = c.last().Newest.At
 		}
-		want := (end - b.start(d)) / every
+		want := (end - d.start) / every
 		if want <= 0 {
 			continue
 		}
-		got := min(int64(byDay[d]), want)
+		got = min(got, want)
 		came, expected = came+got, expected+want
 		if got*100 < want*95 {
-			q.Short[d.String()] = percent(got, want)
+			q.Short[d.label] = percent(got, want)
 		}
 	}
 	if expected > 0 {
 		q.Percent = percent(came, expected)
 		r.Completeness = q
 	}
-}
-
-// start is Date.startMs, found once for each day of a report.
-func (b *builder) start(d Date) int64 {
-	at, ok := b.starts[d]
-	if !ok {
-		at = d.startMs(b.zone)
-		b.starts[d] = at
-	}
-	return at
 }
 
 // percent returns a of b in percent with two decimals, cut off.

@@ -126,7 +126,7 @@ func (p *Project) CanSeal(m *Methodology, r *Report, now time.Time) error {
 func (b *builder) seal() {
 	r := b.report
 	r.State = StateOpen
-	if b.newest >= b.start(r.Period.End.Next()) {
+	if b.newest >= b.calendar[len(b.calendar)-1].start {
 		r.State = StateClosing
 	}
 	s := b.project.Sealed(r.Period)
