@@ -116,6 +116,9 @@ func (c *checker) parameters(seen map[string]bool) {
 				c.fault(path+".options", fmt.Sprintf("%s: option %q", what, o), "want A, B or C")
 			}
 		}
+		if p.Signed && (!p.Monitored || p.Min != nil && !p.Min.IsNegative()) {
+			c.fault(path+".signed", what+": signed is for a monitored parameter whose min, if any, is below 0", "")
+		}
 		if p.Min != nil && p.Max != nil && p.Max.LessThan(p.Min.Decimal) {
 			c.fault(path+".max", fmt.Sprintf("%s: max %s is below min %s", what, p.Max, p.Min), "")
 		}

@@ -17,7 +17,15 @@ type inputs struct {
 
 type unitInputs struct {
 	name   string
-	values map[string]*big.Rat
+	values map[string]*big.Rat // what is not here is that of the project
+}
+
+// of returns the number of a unit, which may be one for all units.
+func (in *inputs) of(u *unitInputs, symbol string) *big.Rat {
+	if x := u.values[symbol]; x != nil {
+		return x
+	}
+	return in.project[symbol]
 }
 
 // evaluation is one run over the inputs.
@@ -45,25 +53,25 @@ func (v *evaluation) eval(e *expr, a place) (*big.Rat, error) {
 	case "term":
 		return v.term(e, a)
 	case "sum":
-		total := new(big.Rat)
+		var total tally
 		for k := range v.in.units {
 			x, err := v.eval(e.args[0], place{&v.in.units[k], a.day})
 			if err != nil {
 				return nil, fmt.Errorf("unit %s: %w", v.in.units[k].name, err)
 			}
-			total.Add(total, x)
+			total.add(x)
 		}
-		return total, nil
+		return total.rat(), nil
 	case "sum_d":
-		total := new(big.Rat)
+		var total tally
 		for d := range v.in.days {
 			x, err := v.eval(e.args[0], place{a.unit, d})
 			if err != nil {
 				return nil, fmt.Errorf("day %d: %w", d+1, err)
 			}
-			total.Add(total, x)
+			total.add(x)
 		}
-		return total, nil
+		return total.rat(), nil
 	case "*":
 		return v.times(e, a)
 	}
@@ -108,15 +116,22 @@ func (v *evaluation) term(e *expr, a place) (*big.Rat, error) {
 }
 
 func (v *evaluation) value(e *expr, a place) (*big.Rat, error) {
-	values, unit := v.in.project, ""
-	if e.each {
-		values, unit = a.unit.values, a.unit.name
-	}
-	if e.daily {
-		if list := v.in.daily[unit][e.symbol]; a.day < len(list) && list[a.day] != nil {
-			return list[a.day], nil
+	x := v.in.project[e.symbol]
+	switch {
+	case e.daily:
+		unit := ""
+		if e.each {
+			unit = a.unit.name
 		}
-	} else if x := values[e.symbol]; x != nil {
+		if list := v.in.daily[unit][e.symbol]; a.day < len(list) {
+			x = list[a.day]
+		} else {
+			x = nil
+		}
+	case e.each:
+		x = v.in.of(a.unit, e.symbol)
+	}
+	if x != nil {
 		return x, nil
 	}
 	return nil, errAt(e.column, "%s has no value", e.symbol)

@@ -25,7 +25,7 @@ type step struct {
 // follow them with a pocket calculator: readings, lines that hold back, the
 // numbers of each vintage, formulas, rounding.
 func (p *Project) Explain(w io.Writer, m *Methodology, period int, curve func(key string) *Curve) error {
-	b, err := p.build(m, period, curve, true)
+	b, err := p.build(m, period, curve, all, Date{})
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,33 @@ func (e *explainer) head() {
 	e.print("monitoring period %v, both days included, on the calendar of %s", r.Period, r.Zone)
 	e.print("methodology %s: %s", r.Methodology, e.methodology.Title)
 	e.print("counter rules version %d", r.Rules)
+	e.seal()
 	if p.Status != "" {
 		e.print("status: %s; its numbers are invented", p.Status)
 	}
 	if e.methodology.Status != Published {
 		e.print("status of the methodology file: %s", e.methodology.Status)
+	}
+}
+
+// seal writes what was handed over, and what is not as it was then.
+func (e *explainer) seal() {
+	r, s := e.report, e.report.Seal
+	e.print("state of the period: %s", r.State)
+	if s == nil {
+		return
+	}
+	e.print("  revision %d sealed %s by %s: %s", s.Revision, e.local(s.At), s.Who, s.Why)
+	e.print("  it rests on the first %d records of the book; methodology %s, SHA-256 of its rules %s; counter rules version %d", s.Records, s.Methodology, s.Hash, s.Rules)
+	for _, l := range s.Late {
+		e.print("  new in this revision: records %d to %d, %s", l.First, l.Last, l.What)
+	}
+	e.line("sealed emission reductions", s.Figures.ER, "tCO2")
+	if len(r.Differences) > 0 {
+		e.print("  what is below follows the book as it is now and differs from what was sealed:")
+	}
+	for _, d := range r.Differences {
+		e.print("    %s: sealed %s, now %s", d.Figure, cmp.Or(d.Sealed, "nothing"), cmp.Or(d.Now, "nothing"))
 	}
 }
 
@@ -113,6 +135,9 @@ func (e *explainer) meter(i int) {
 	e.print("  readings %d, brought in by an operator %d", r.Readings, r.Imported)
 	if q := r.Completeness; q != nil {
 		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
+	}
+	if n := len(r.Unread); n > 0 {
+		e.print("  days without a reading of their own, their energy is in the next that has one: %d, the first %s", n, r.Unread[0])
 	}
 	for _, v := range r.Events {
 		e.print("  %s (%s), %s to %s, %s kWh by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, v.Note)
@@ -170,7 +195,7 @@ func (e *explainer) vintage(s *step) {
 		}
 		for k := range s.in.units {
 			if a.Per == PerUnit {
-				e.value(a, s.in.units[k].name, s.in.units[k].values[a.Symbol])
+				e.value(a, s.in.units[k].name, s.in.of(&s.in.units[k], a.Symbol))
 			}
 		}
 	}

@@ -66,7 +66,10 @@ func yearOf(b *testing.B, n int) (*Project, map[string]*Curve) {
 func BenchmarkTotals(b *testing.B) {
 	p, curves := yearOf(b, 500)
 	m := solar()
-	for name, f := range map[string]func(*Methodology, int, func(string) *Curve) (*Report, error){"short": p.Totals, "whole": p.Report} {
+	for name, f := range map[string]func(*Methodology, int, func(string) *Curve) (*Report, error){"short": p.Totals, "whole": p.Report,
+		"page": func(m *Methodology, n int, curve func(string) *Curve) (*Report, error) {
+			return p.Recent(m, n, day("2027-01-01"), curve)
+		}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			was := cpu()

@@ -46,8 +46,8 @@ func (x *Input) validate() error {
 		return fmt.Errorf("input %s: name the document that shows it", x.ID)
 	case !hashPattern.MatchString(x.Evidence):
 		return fmt.Errorf("input %s: evidence %q: want the SHA-256 of the document, 64 hexadecimal digits, as sha256sum prints it", x.ID, x.Evidence)
-	case !(Number{x.Value}).sane() || x.Value.IsNegative():
-		return fmt.Errorf("input %s: value %s: want 0 or more, at most 30 digits", x.ID, x.Value)
+	case !(Number{x.Value}).sane():
+		return fmt.Errorf("input %s: value %s: want at most 30 digits", x.ID, x.Value)
 	}
 	if err := (Span{x.From, x.To}).Validate(); err != nil {
 		return fmt.Errorf("input %s: %w", x.ID, err)
@@ -87,6 +87,9 @@ func (p *Project) CheckDecided(m *Methodology) error {
 			return fmt.Errorf("input %s: the project expects none for parameter %s%s; name it under inputs of its file", x.ID, x.Parameter, of(x.UnitName))
 		case !sameUnit(a.Unit, x.Unit):
 			return fmt.Errorf("input %s is given in %s, methodology %v wants %s; convert it, nothing is converted silently", x.ID, x.Unit, p.Methodology, a.Unit)
+		}
+		if x.Value.IsNegative() && !a.Signed {
+			return fmt.Errorf("input %s: value %s: want 0 or more; methodology %v does not say that %s can be negative", x.ID, x.Value, p.Methodology, a.Symbol)
 		}
 		if err := a.within(Number{x.Value}); err != nil {
 			return fmt.Errorf("input %s: %w", x.ID, err)

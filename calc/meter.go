@@ -100,6 +100,7 @@ type Decided struct {
 	Serials []SerialChange // ascending by At for each device, the first one of each included
 	Inputs  []Input
 	Splits  []Split
+	Seals   []Seal
 }
 
 // checkRecords reports meter records that contradict each other.

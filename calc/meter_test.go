@@ -43,6 +43,7 @@ func TestMeterAndInputsRefused(t *testing.T) {
 		"has no vintage":                  func(d *Decided) { d.Splits[0].Vintage = 2030 },
 		"gets -1 tCO2; want 0 or more":    func(d *Decided) { d.Splits[0].Accounts["Host"] = -1 },
 		`has no account "Mars"`:           func(d *Decided) { d.Splits[0].Accounts["Mars"] = 1 },
+		"WA can be negative":              func(d *Decided) { d.Inputs[0].Value = num("-100") },
 		"say who puts it in":              func(d *Decided) { d.Inputs[0].Who = "" },
 		"name the document that shows it": func(d *Decided) { d.Inputs[0].Document = "" },
 	} {
@@ -51,6 +52,25 @@ func TestMeterAndInputsRefused(t *testing.T) {
 		if err := p.CheckDecided(m); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestNetAmounts: emissions less removals can be below 0 and lower PE. A meter's line is
+// then not taken to raise ER without a look.
+func TestNetAmounts(t *testing.T) {
+	p, m, curve := everything(t)
+	m.parameter("WA").Signed = true
+	p.Decided.Inputs[0].Value = num("-100")
+	r, err := p.Report(m, 0, curve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Vintages["2026"]; got["WA_t"] != "-100" || got["RE_tCO2"] != "0.8425" { // 41.685 x 0.5 - 100 x 0.2
+		t.Errorf("vintage 2026 with an input of -100 t: %v", got)
+	}
+	b := builder{project: p, methodology: m, raising: make(map[string]bool)}
+	if b.raises("EG") {
+		t.Error("whether EG raises ER is read off the formulas although a number in them may be below 0")
 	}
 }
 
@@ -83,7 +103,7 @@ func TestFloorOncePerVintage(t *testing.T) {
 // What can be read off the formulas must be what trying shows.
 func TestRaises(t *testing.T) {
 	p, m, curve := everything(t)
-	b, err := p.build(m, 0, curve, false)
+	b, err := p.build(m, 0, curve, figures, Date{})
 	if err != nil {
 		t.Fatal(err)
 	}

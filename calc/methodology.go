@@ -54,6 +54,7 @@ type Parameter struct {
 	Calendar    bool     `yaml:"calendar"`  // the number of days of the vintage, which no meter gives
 	Per         string   `yaml:"per"`       // PerUnit, PerProject, PerDay or PerUnitDay
 	Options     []string `yaml:"options"`   // monitoring options A, B, C, when monitored
+	Signed      bool     `yaml:"signed"`    // a net amount, which an input may give as negative: emissions less removals
 	Min         *Number  `yaml:"min"`       // values below are refused
 	Max         *Number  `yaml:"max"`       // values above are refused: 92 for a share of 0.92
 }

@@ -104,4 +104,11 @@ func (s *sum) add(from, to decimal.Decimal) {
 	s.whole += y - x
 }
 
+// difference returns to - from.
+func difference(from, to decimal.Decimal) decimal.Decimal {
+	var s sum
+	s.add(from, to)
+	return s.kWh()
+}
+
 func (s *sum) kWh() decimal.Decimal { return s.whole.kWh().Add(s.rest) }

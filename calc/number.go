@@ -43,6 +43,9 @@ const displayDecimals = 9
 // zeros; otherwise with 9 decimals, to the nearest. It is for display: nothing
 // is computed from the text.
 func numberText(r *big.Rat) string {
+	if text, ok := shortText(r); ok {
+		return text
+	}
 	if n, exact := r.FloatPrec(); exact {
 		return r.FloatString(n)
 	}

@@ -254,9 +254,10 @@ func (p *Project) Fits(m *Methodology) error {
 			return err
 		}
 	}
+	energy := make(map[string]bool) // parameters that are known to be one
 	for i := range p.Meters {
 		k := &p.Meters[i]
-		if k.Parameter == "" {
+		if k.Parameter == "" || energy[k.Parameter] {
 			continue // a check meter of nothing in particular
 		}
 		a := m.parameter(k.Parameter)
@@ -266,6 +267,7 @@ func (p *Project) Fits(m *Methodology) error {
 		if _, err := energyFactor(a.Unit); err != nil {
 			return fmt.Errorf("meter %s feeds %s, which is in %s: an energy meter cannot give it", k.Key, k.Parameter, a.Unit)
 		}
+		energy[k.Parameter] = true
 	}
 	for i := range p.Inputs {
 		d := &p.Inputs[i]

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shopspring/decimal"
 )
 
 // publishedSplits are issued credits with their parts, tCO2. Source for Mongolia: the
@@ -149,6 +151,43 @@ func TestWholeTonnesOfOneVintage(t *testing.T) {
 		r := sunny(t, "Asia/Bangkok", "0.319", Span{day("2021-01-01"), day("2021-12-31")}, map[string]string{"2021-01-01 00:00:00": "0", "2021-12-31 12:00:00": kWh})
 		if got := r.Vintages["2021"]["ER_tCO2"]; got != want || len(r.Vintages) != 1 {
 			t.Errorf("%s kWh are %s t in %d vintages, want %s in one", kWh, got, len(r.Vintages), want)
+		}
+	}
+}
+
+// TestPublishedOutputIsPlausible holds issued credits of solar plants against what such
+// plants make: with the factor from recall, which ships nowhere, a share of 13 to 23 % of rated
+// power × time, sun and nights together. A figure that is off by 1,000, or by a tenth, is not in there.
+func TestPublishedOutputIsPlausible(t *testing.T) {
+	for _, x := range []struct {
+		project, kW, factor, tonnes string
+		period                      Span
+		percent                     string
+	}{
+		{"TH014", "5000", "0.319", "2017", Span{day("2021-01-01"), day("2021-12-31")}, "14.44"},
+		{"MN004", "10000", "0.797", "8947", Span{day("2017-01-01"), day("2017-07-31")}, "22.06"},
+		{"MN004", "10000", "0.797", "44817", Span{day("2017-08-01"), day("2020-12-31")}, "18.76"},
+		{"MN006", "15000", "0.797", "30312", Span{day("2019-07-06"), day("2020-12-31")}, "19.38"},
+		{"MN003", "12700", "0.797", "35419", Span{day("2018-06-01"), day("2020-12-31")}, "15.43"},
+	} {
+		hours := int64(daysOf(x.period)) * 24
+		MWh := num(x.tonnes).DivRound(num(x.factor), 12)
+		full := num(x.kW).Mul(decimal.New(hours, -3))
+		share := MWh.Div(full).Shift(2)
+		if got := share.StringFixed(2); got != x.percent || share.LessThan(num("13")) || share.GreaterThan(num("23")) {
+			t.Errorf("%s, %v: %s tCO2 are %s MWh, %s %% of %s MWh; want %s, within 13 and 23", x.project, x.period, x.tonnes, MWh.StringFixed(0), got, full, x.percent)
+		}
+		// The other way: a counter that shows these MWh at the end of the period is measured and
+		// claimed whole, and a thousand times as much is held back beyond rated power.
+		for factor, whole := range map[int32]bool{3: true, 6: false} {
+			end := x.period.End.String() + " 23:00:00"
+			r := sunny(t, "Asia/Ulaanbaatar", x.factor, x.period, map[string]string{x.period.Start.String() + " 00:00:00": "0", end: MWh.Shift(factor).StringFixed(0)}, func(p *Project) {
+				p.Meters[0].RatedKW, p.Meters[0].RatedSource = Number{num(x.kW)}, "published"
+			})
+			limit := full.Shift(3)
+			if r.MeasuredKWh.Equal(r.ClaimableKWh) != whole || r.ClaimableKWh.GreaterThan(limit) {
+				t.Errorf("%s, %v: measured %s, claimable %s of at most %s kWh", x.project, x.period, r.MeasuredKWh, r.ClaimableKWh, limit)
+			}
 		}
 	}
 }

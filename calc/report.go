@@ -3,6 +3,7 @@ package calc
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -11,11 +12,15 @@ import (
 // Report holds the figures of one monitoring period. Every number is exact and
 // is written to JSON as a string.
 type Report struct {
-	Project      string                       `json:"project"`     // reference
-	Zone         string                       `json:"zone"`        // IANA
-	Methodology  string                       `json:"methodology"` // "number version"
+	Project      string                       `json:"project"`            // reference
+	Zone         string                       `json:"zone"`               // IANA
+	Methodology  string                       `json:"methodology"`        // "number version"
+	Hash         string                       `json:"methodology_sha256"` // Methodology.Hash: of its rules, not of its prose
 	Rules        int                          `json:"counter_rules"`
 	Period       Span                         `json:"period"`
+	State        string                       `json:"state"`                // of the period: open, closing, sealed or revised
+	Seal         *Seal                        `json:"seal,omitempty"`       // the newest: what was handed over
+	Differences  []Difference                 `json:"since_seal,omitempty"` // the figures of this report that are not as they were sealed
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal              `json:"claimable_kWh"`
 	Months       map[string]decimal.Decimal   `json:"months"`          // measured kWh by local month of the period, from the first to the last reading
@@ -36,9 +41,10 @@ type MeterReport struct {
 	Kind         string                     `json:"kind,omitempty"` // "calculated" when it is integrated from a power
 	MeasuredKWh  decimal.Decimal            `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal            `json:"claimable_kWh"`
-	Days         map[string]decimal.Decimal `json:"days"`  // measured kWh by local day from the first to the last reading
-	First        *Standing                  `json:"first"` // in force where the period begins; nil when nothing was read by its end
-	Last         *Standing                  `json:"last"`  // in force where it ends, or now
+	Days         map[string]decimal.Decimal `json:"days"`                           // measured kWh by local day from the first to the last reading
+	Unread       []string                   `json:"days_without_reading,omitempty"` // of Days: those in which nothing was read; what was made on them is part of the day of the next reading
+	First        *Standing                  `json:"first"`                          // in force where the period begins; nil when nothing was read by its end
+	Last         *Standing                  `json:"last"`                           // in force where it ends, or now
 	Readings     int                        `json:"readings,omitempty"`
 	Imported     int                        `json:"imported,omitempty"`     // of them, how many an operator brought in
 	Completeness *Completeness              `json:"completeness,omitempty"` // when the project says how often it is read
@@ -95,28 +101,42 @@ type Deduction struct {
 	year int // vintage it belongs to
 }
 
+// extent says what a report itemises.
+type extent int
+
+const (
+	figures extent = iota // no days, no events
+	recent                // days from one on, completeness
+	all
+)
+
 // Report computes the figures of a monitoring period, counted from 0 in the
 // order of the file. curve returns the curve of a register, nil when nothing is
 // known of it. Where nothing was read nothing is claimed: that is no error.
 func (p *Project) Report(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
-	return p.report(m, period, curve, true)
+	return p.report(m, period, curve, all, Date{})
 }
 
-// Totals is Report without what it says of each day and each event: what a page
-// that is asked every second can pay for.
+// Recent is Report without events and without the days before one: what a page that
+// follows a plant can pay for.
+func (p *Project) Recent(m *Methodology, period int, from Date, curve func(key string) *Curve) (*Report, error) {
+	return p.report(m, period, curve, recent, from)
+}
+
+// Totals is Report without what it says of each day and each event.
 func (p *Project) Totals(m *Methodology, period int, curve func(key string) *Curve) (*Report, error) {
-	return p.report(m, period, curve, false)
+	return p.report(m, period, curve, figures, Date{})
 }
 
-func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*Report, error) {
-	b, err := p.build(m, period, curve, whole)
+func (p *Project) report(m *Methodology, period int, curve func(key string) *Curve, e extent, from Date) (*Report, error) {
+	b, err := p.build(m, period, curve, e, from)
 	if err != nil {
 		return nil, err
 	}
 	return b.report, nil
 }
 
-func (p *Project) build(m *Methodology, period int, curve func(key string) *Curve, whole bool) (*builder, error) {
+func (p *Project) build(m *Methodology, period int, curve func(key string) *Curve, e extent, from Date) (*builder, error) {
 	if period < 0 || period >= len(p.Periods) {
 		return nil, fmt.Errorf("project %s has no period %d", p.Reference, period)
 	}
@@ -135,11 +155,12 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		return nil, err
 	}
 	r := &Report{
-		Project: p.Reference, Zone: p.Zone, Methodology: p.Methodology.String(), Rules: RulesVersion, Period: p.Periods[period],
+		Project: p.Reference, Zone: p.Zone, Methodology: p.Methodology.String(), Hash: m.Hash(), Rules: RulesVersion, Period: p.Periods[period],
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, whole: whole, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, extent: e, from: from, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
+	b.lay()
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
 		if c == nil {
@@ -174,16 +195,19 @@ type builder struct {
 	formulas    *formulas
 	zone        *time.Location
 	report      *Report
-	whole       bool              // days and events too
-	curves      []*Curve          // beside Project.Meters
-	lines       [][]Deduction     // beside Project.Meters
-	units       map[string]int    // place among the units of the inputs
-	total       *big.Rat          // ER of the vintages before rounding
-	claimed     map[feed]*big.Rat // what is claimable in the period
+	extent      extent
+	from        Date            // first day to itemise
+	curves      []*Curve        // beside Project.Meters
+	lines       [][]Deduction   // beside Project.Meters
+	units       map[string]int  // place among the units of the inputs
+	total       *big.Rat        // ER of the vintages before rounding
+	claimed     map[feed]*tally // what is claimable in the period
+	fed         map[feed]bool
 	steps       []step
 	raising     map[string]bool     // what raises reported
 	factors     map[string]*big.Rat // kWh → unit, by symbol
 	newest      int64               // ms UTC of the newest sample of any meter
+	calendar    []dayOf             // of the period and the day after
 }
 
 // meter adds what one meter measured.
@@ -197,9 +221,11 @@ func (b *builder) meter(m *Meter, c *Curve) {
 	if c.First().At != 0 && !period.End.Before(ClosingDay(c.First().At, b.zone)) {
 		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
 	}
-	if b.whole {
-		r.Days = b.days(c)
+	if b.extent >= recent {
+		b.days(c, &r)
 		b.completeness(m, c, &r)
+	}
+	if b.extent == all {
 		r.Events = b.events(c)
 	}
 	b.report.Meters[m.Key] = r
@@ -225,20 +251,23 @@ func (b *builder) finish() {
 		if b.report.Units[f.unit] == nil {
 			b.report.Units[f.unit] = make(map[string]string)
 		}
-		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v)
+		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
 	b.compare()
 	b.forecast()
+	b.seal()
 }
 
 func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
 
-// days returns what was measured on each day of the period from the first to the
-// newest accepted reading. Outside of that nothing was measured, not even 0.
-func (b *builder) days(c *Curve) map[string]decimal.Decimal {
-	out := make(map[string]decimal.Decimal)
+// days fills in what was measured on each day of the period from the first to the
+// newest accepted reading. Outside of that nothing was measured, not even 0. A day
+// inside without a reading of its own is named: its 0 says where energy was
+// attributed, not that none was made.
+func (b *builder) days(c *Curve, r *MeterReport) {
+	r.Days = make(map[string]decimal.Decimal)
 	if c.First().At == 0 {
-		return out
+		return
 	}
 	d, end := b.report.Period.Start, b.report.Period.End
 	if first := CalendarDay(c.First().At, b.zone); d.Before(first) {
@@ -247,23 +276,60 @@ func (b *builder) days(c *Curve) map[string]decimal.Decimal {
 	if last := ClosingDay(c.Last().At, b.zone); last.Before(end) {
 		end = last
 	}
-	from := c.Total(d)
-	for ; !end.Before(d); d = d.Next() {
-		to := c.Total(d.Next())
-		out[d.String()] = to.Sub(from)
-		from = to
+	if d.Before(b.from) {
+		d = b.from
 	}
-	return out
+	i, from := c.index(d), c.Total(d)
+	for n := b.place(d); !end.Before(d); n++ {
+		label := b.calendar[n].label
+		if i == len(c.days) || c.days[i].Day != d {
+			r.Days[label] = decimal.Zero
+			r.Unread = append(r.Unread, label)
+		} else {
+			to := from
+			if c.days[i].InForce.At != 0 {
+				to = c.days[i].Total()
+			}
+			r.Days[label] = difference(from, to)
+			if c.days[i].Readings == 0 {
+				r.Unread = append(r.Unread, label)
+			}
+			i, from = i+1, to
+		}
+		d = b.calendar[n+1].day
+	}
+}
+
+// dayOf is a day of the period, or the one after it.
+type dayOf struct {
+	day   Date
+	label string
+	start int64 // ms UTC
+}
+
+// lay makes the calendar of the period.
+func (b *builder) lay() {
+	for d := b.report.Period.Start; ; d = d.Next() {
+		b.calendar = append(b.calendar, dayOf{d, d.String(), d.startMs(b.zone)})
+		if b.report.Period.End.Before(d) {
+			return
+		}
+	}
+}
+
+// place returns where a day of the period is in the calendar.
+func (b *builder) place(d Date) int {
+	i, _ := slices.BinarySearchFunc(b.calendar, d, func(x dayOf, d Date) int { return x.day.Compare(d) })
+	return i
 }
 
 // completeness counts readings, and compares them with how many were to come.
 func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
-	byDay := make(map[Date]int)
 	last := Date{}
 	c.Days(b.report.Period, func(k *Closing) {
 		r.Readings += k.Readings
 		r.Imported += k.Imported
-		byDay[k.Day], last = k.Readings, k.Day
+		last = k.Day
 	})
 	every := m.Every.Milliseconds()
 	if every <= 0 || last == (Date{}) {
@@ -271,19 +337,24 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 	}
 	q := &Completeness{Short: make(map[string]string)}
 	var came, expected int64
-	for d := b.report.Period.Start; !last.Before(d); d = d.Next() {
-		end := d.Next().startMs(b.zone)
-		if d == last {
+	i := c.index(b.report.Period.Start)
+	for n := 0; !last.Before(b.calendar[n].day); n++ {
+		d, end, got := &b.calendar[n], b.calendar[n+1].start, int64(0)
+		if c.days[i].Day == d.day {
+			got = int64(c.days[i].Readings)
+			i++
+		}
+		if d.day == last {
 			end = c.last().Newest.At
 		}
-		want := (end - d.startMs(b.zone)) / every
+		want := (end - d.start) / every
 		if want <= 0 {
 			continue
 		}
-		got := min(int64(byDay[d]), want)
+		got = min(got, want)
 		came, expected = came+got, expected+want
 		if got*100 < want*95 {
-			q.Short[d.String()] = percent(got, want)
+			q.Short[d.label] = percent(got, want)
 		}
 	}
 	if expected > 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,6 +162,9 @@ func TestDaysOfAReport(t *testing.T) {
 	got, _ := json.Marshal(r.Meters["c"].Days)
 	if want := `{"2026-03-01":"0","2026-03-02":"10","2026-03-03":"0","2026-03-04":"30"}`; string(got) != want {
 		t.Errorf("days %s, want %s", got, want)
+	}
+	if got := r.Meters["c"].Unread; !slices.Equal(got, []string{"2026-03-01", "2026-03-03"}) {
+		t.Errorf("days without a reading %v: the 0 of a day that nobody measured must not read as measured", got)
 	}
 }
 

@@ -1,7 +1,6 @@
 package calc
 
 import (
-	"maps"
 	"math/big"
 	"regexp"
 	"slices"
@@ -15,12 +14,17 @@ import (
 // vintage computes RE, PE and ER of one calendar year and what each deduction in
 // it comes to, and returns the whole tonnes.
 func (b *builder) vintage(s Span) (*big.Int, error) {
-	in, amounts := b.inputs(), make(map[string]*big.Rat)
+	in, amounts, counted := b.inputs(), make(map[string]*big.Rat), make(map[string]*sum)
 	b.methodology.count(in, s)
 	energy := make([]decimal.Decimal, len(b.curves))
 	for i := range b.project.Meters {
 		if m := &b.project.Meters[i]; m.Role == RoleCounts {
-			energy[i] = b.curves[i].Energy(s.Start, s.End.Next())
+			from, to := b.curves[i].Total(s.Start), b.curves[i].Total(s.End.Next())
+			energy[i] = difference(from, to)
+			if counted[m.Parameter] == nil {
+				counted[m.Parameter] = new(sum)
+			}
+			counted[m.Parameter].add(from, to)
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Add(v, b.convert(m, energy[i]))
 		}
@@ -38,12 +42,14 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 		if !held.IsZero() {
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Sub(v, b.convert(m, held))
+			counted[m.Parameter].add(held, decimal.Zero)
 		}
-		claim := b.convert(m, energy[i].Sub(held))
-		if amounts[m.Parameter] == nil {
-			amounts[m.Parameter] = new(big.Rat)
+	}
+	for symbol, kWh := range counted {
+		if amounts[symbol] == nil {
+			amounts[symbol] = new(big.Rat)
 		}
-		amounts[m.Parameter].Add(amounts[m.Parameter], claim)
+		amounts[symbol].Add(amounts[symbol], b.converted(symbol, kWh.kWh()))
 	}
 	out, err := b.formulas.eval(in)
 	if err != nil {
@@ -64,17 +70,20 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 // claim adds what is claimable of each unit i in a vintage to that of the period.
 func (b *builder) claim(in *inputs) {
 	if b.claimed == nil {
-		b.claimed = make(map[feed]*big.Rat)
+		b.claimed = make(map[feed]*tally)
 	}
-	for f := range b.project.fed() {
+	if b.fed == nil {
+		b.fed = b.project.fed()
+	}
+	for f := range b.fed {
 		a := b.methodology.parameter(f.symbol)
 		if f.unit == "" || a.Per != PerUnit {
 			continue
 		}
 		if b.claimed[f] == nil {
-			b.claimed[f] = new(big.Rat)
+			b.claimed[f] = new(tally)
 		}
-		b.claimed[f].Add(b.claimed[f], b.valueOf(in, f.symbol, f.unit))
+		b.claimed[f].add(b.valueOf(in, f.symbol, f.unit))
 	}
 }
 
@@ -86,7 +95,7 @@ func (b *builder) inputs() *inputs {
 		in.project[symbol] = v.Value.Rat()
 	}
 	for i, name := range b.project.unitNames(b.methodology) {
-		u := unitInputs{name, maps.Clone(in.project)}
+		u := unitInputs{name, make(map[string]*big.Rat)}
 		for symbol, v := range b.project.Units[name].Parameters {
 			u.values[symbol] = v.Value.Rat()
 		}
@@ -95,7 +104,10 @@ func (b *builder) inputs() *inputs {
 	}
 	for i := range b.methodology.Parameters {
 		if a := &b.methodology.Parameters[i]; a.Monitored {
-			in.project[a.Symbol] = new(big.Rat)
+			if a.Per == PerProject {
+				in.project[a.Symbol] = new(big.Rat)
+				continue
+			}
 			for k := range in.units {
 				in.units[k].values[a.Symbol] = new(big.Rat)
 			}
@@ -113,10 +125,15 @@ func (b *builder) valueOf(in *inputs, symbol, unit string) *big.Rat {
 }
 
 func (b *builder) convert(m *Meter, kWh decimal.Decimal) *big.Rat {
-	factor := b.factors[m.Parameter]
+	return b.converted(m.Parameter, kWh)
+}
+
+// converted returns an energy in the unit of a parameter.
+func (b *builder) converted(symbol string, kWh decimal.Decimal) *big.Rat {
+	factor := b.factors[symbol]
 	if factor == nil {
-		factor, _ = energyFactor(b.methodology.parameter(m.Parameter).Unit) // Fits has seen to it
-		b.factors[m.Parameter] = factor
+		factor, _ = energyFactor(b.methodology.parameter(symbol).Unit) // Fits has seen to it
+		b.factors[symbol] = factor
 	}
 	r := kWh.Rat()
 	return r.Mul(r, factor)
@@ -181,6 +198,9 @@ func (b *builder) raises(symbol string) bool {
 	}
 	for _, name := range identifier.FindAllString(f.PE, -1) {
 		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
+	}
+	for i := range b.methodology.Parameters {
+		ok = ok && !b.methodology.Parameters[i].Signed
 	}
 	for _, v := range b.project.Parameters {
 		ok = ok && !v.Value.IsNegative()

@@ -76,8 +76,9 @@ func (x *explanation) numbers() {
 		case PerProject:
 			row(p, "", x.in.project[p.Symbol])
 		case PerUnit:
-			for _, u := range x.in.units {
-				row(p, u.name, u.values[p.Symbol])
+			for k := range x.in.units {
+				u := &x.in.units[k]
+				row(p, u.name, x.in.of(u, p.Symbol))
 			}
 		default:
 			for _, unit := range slices.Sorted(maps.Keys(x.in.daily)) {

@@ -12,10 +12,9 @@ import (
 	"strings"
 
 	"kenshin/calc"
-	"kenshin/collector/store"
 )
 
-// applyDecided puts a ruling, input or split in force, or takes it out, and
+// applyDecided puts a ruling, input, split or seal in force, or takes it out, and
 // returns the project that it is of.
 func (r *rules) applyDecided(d decision) (*calc.Project, error) {
 	reference, id, ok := strings.Cut(d.Name, " ")
@@ -55,6 +54,8 @@ func (r *rules) decided(reference string) (out calc.Decided, err error) {
 			out.Inputs, err = appendJSON(out.Inputs, text)
 		case decideSplit:
 			out.Splits, err = appendJSON(out.Splits, text)
+		case decideSeal:
+			out.Seals, err = appendJSON(out.Seals, text)
 		}
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", key, err)
@@ -155,11 +156,15 @@ func (c *Collector) Divide(project, id string, s *calc.Split, who, why string) e
 		if err != nil {
 			return err
 		}
+		vintages := r.Vintages
+		if r.Seal != nil {
+			vintages = r.Seal.Figures.Vintages // what was handed over is what is divided
+		}
 		sum := int64(0)
 		for _, n := range s.Accounts {
 			sum += n
 		}
-		if er := r.Vintages[strconv.Itoa(s.Vintage)]["ER_tCO2"]; strconv.FormatInt(sum, 10) != er {
+		if er := vintages[strconv.Itoa(s.Vintage)]["ER_tCO2"]; strconv.FormatInt(sum, 10) != er {
 			return fmt.Errorf("the accounts add up to %d tCO2, vintage %d has %s; every tonne goes to one account", sum, s.Vintage, cmp.Or(er, "none"))
 		}
 	}
@@ -174,7 +179,7 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 	if who == "" || why == "" {
 		return errors.New("say who decides and why")
 	}
-	d := decision{Version: decisionVersion, Kind: kind, Name: project + " " + id, Who: who, Why: why}
+	d := decision{Kind: kind, Name: project + " " + id, Who: who, Why: why}
 	if v != nil {
 		text, err := marshal(v)
 		if err != nil {
@@ -182,11 +187,6 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 		}
 		d.Text = string(text)
 	}
-	payload, err := marshal(d)
-	if err != nil {
-		return err
-	}
-	rec := &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: kind, Payload: payload}
 	c.ingest.mu.Lock()
 	defer c.ingest.mu.Unlock()
 	in := c.ingest.rules
@@ -211,11 +211,7 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 			return err
 		}
 	}
-	if _, err := c.store.Append(rec); err != nil {
-		return err
-	}
-	_, err = in.take(rec)
-	return err
+	return c.put(d)
 }
 
 // Settle brings the figures up to the end of the book. It must not run beside Run.

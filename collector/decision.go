@@ -26,6 +26,7 @@ const (
 	decideRuling      = "ruling"   // on a counter, of a project; Name is "project id"
 	decideInput       = "input"    // a dated input
 	decideSplit       = "split"    // credits of a vintage, in whole tonnes
+	decideSeal        = "seal"     // figures of a period that were handed over; Name is "project period/revision"
 	decideToken       = "token"    // for an edge, see registry.go
 	decideKey         = "edge-key" // admits one
 	decideKeyEnd      = "edge-key-end"
@@ -37,10 +38,10 @@ const (
 type decision struct {
 	Version int    `json:"version"`
 	Kind    string `json:"kind"`
-	Name    string `json:"name"` // file name, edge id, or project and id of a ruling, input or split
+	Name    string `json:"name"` // file name, edge id, or project and id of a ruling, input, split or seal
 	Who     string `json:"who"`
 	Why     string `json:"why"`
-	Text    string `json:"text"`            // the YAML text, the edge's public key in base64, the hash of a token, or JSON of a ruling, input or split; "" takes it out of force
+	Text    string `json:"text"`            // the YAML text, the edge's public key in base64, the hash of a token, or JSON of a ruling, input, split or seal; "" takes it out of force
 	Token   string `json:"token,omitempty"` // edge-key: hash of the token that was used up
 	Until   int64  `json:"until,omitempty"` // token: last moment it is taken, ms UTC
 
@@ -105,7 +106,7 @@ func (r *rules) take(rec *store.Record) (*calc.Project, error) {
 
 func (r *rules) apply(d decision) (*calc.Project, error) {
 	switch d.Kind {
-	case decideRuling, decideInput, decideSplit:
+	case decideRuling, decideInput, decideSplit, decideSeal:
 		return r.applyDecided(d)
 	}
 	if d.Text == "" {
@@ -196,6 +197,11 @@ func (c *Collector) decide(ctx context.Context) error {
 	trial, err := try(ctx, wanted)
 	if err != nil {
 		return err
+	}
+	for _, p := range trial.projects {
+		if err := c.ingest.rules.keepsSealed(p); err != nil {
+			return err
+		}
 	}
 	var recs []*store.Record
 	add := func(d decision, why string) error {

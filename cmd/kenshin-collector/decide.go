@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -63,9 +64,10 @@ type inputFlags struct {
 	person    `embed:""`
 }
 
-func (f *inputFlags) run(ctx context.Context, col *collector.Collector, w io.Writer) error {
+func (f *inputFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	o := order{Do: "input", Project: f.Project, ID: f.ID, Who: f.Who, Why: cmp.Or(f.Why, f.Document)}
 	if f.Withdraw {
-		return f.done(ctx, col, w, "input", f.Project, f.ID, col.Enter(f.Project, f.ID, nil, f.Who, f.Why))
+		return decide(ctx, c, o, stdout, stderr)
 	}
 	from, err1 := calc.ParseDate(f.From)
 	to, err2 := calc.ParseDate(f.To)
@@ -77,24 +79,56 @@ func (f *inputFlags) run(ctx context.Context, col *collector.Collector, w io.Wri
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return configs.Setup(err)
 	}
-	x := &calc.Input{ID: f.ID, Parameter: f.Parameter, UnitName: f.Of, From: from, To: to, Value: value, Unit: f.Unit, Document: f.Document, Evidence: evidence, Who: f.Who, Why: f.Why}
-	why := f.Why
-	if why == "" {
-		why = f.Document
-	}
-	return f.done(ctx, col, w, "input", f.Project, f.ID, col.Enter(f.Project, f.ID, x, f.Who, why))
+	o.Input = &calc.Input{ID: f.ID, Parameter: f.Parameter, UnitName: f.Of, From: from, To: to, Value: value, Unit: f.Unit, Document: f.Document, Evidence: evidence, Who: f.Who, Why: f.Why}
+	return decide(ctx, c, o, stdout, stderr)
 }
 
-// done settles a decision and says that it is in the book.
-func (p *person) done(ctx context.Context, col *collector.Collector, w io.Writer, what, project, id string, err error) error {
+// decide gives a decision to the running collector, or to one opened for it, and says
+// that it is in the book.
+func decide(ctx context.Context, c *config, o order, stdout, stderr io.Writer) error {
+	a, err := c.order(ctx, o, stderr)
 	if err != nil {
 		return configs.Setup(err)
 	}
-	if err := col.Settle(ctx); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s %s of project %s is record %d of the book; the figures follow it\n", what, id, project, col.Store().Size()-1)
+	_, err = fmt.Fprintln(stdout, a.Text)
 	return err
+}
+
+// decide puts the decision of an order into the book and returns what to tell.
+func (o *order) decide(col *collector.Collector) (string, error) {
+	var err error
+	switch o.Do {
+	case "input":
+		err = col.Enter(o.Project, o.ID, o.Input, o.Who, o.Why)
+	case "rule":
+		err = col.Rule(o.Project, o.ID, o.Ruling, o.Who, o.Why)
+	case "split":
+		if o.Split != nil {
+			p, _, err := col.Project(o.Project)
+			if err != nil {
+				return "", err
+			}
+			if o.Period < 1 || o.Period > len(p.Periods) {
+				return "", fmt.Errorf("project %s has no period %d; it has %d", o.Project, o.Period, len(p.Periods))
+			}
+			o.Split.Period = p.Periods[o.Period-1]
+		}
+		err = col.Divide(o.Project, o.ID, o.Split, o.Who, o.Why)
+	case "seal":
+		s, err := col.Seal(o.Project, o.Period-1, o.Who, o.Why)
+		if err != nil {
+			return "", err
+		}
+		text := fmt.Sprintf("period %v of project %s is sealed as revision %d: %s tCO2, on the first %d records of the book", s.Period, o.Project, s.Revision, s.Figures.ER, s.Records)
+		for _, l := range s.Late {
+			text += fmt.Sprintf("\nnew since the revision before: records %d to %d, %s", l.First, l.Last, l.What)
+		}
+		return text + "\n\n" + s.Checkpoint, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s %s of project %s is in the book; the figures follow it", o.Do, o.ID, o.Project), nil
 }
 
 type ruleFlags struct {
@@ -110,9 +144,10 @@ type ruleFlags struct {
 	person     `embed:""`
 }
 
-func (f *ruleFlags) run(ctx context.Context, col *collector.Collector, w io.Writer) error {
+func (f *ruleFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	o := order{Do: "rule", Project: f.Project, ID: f.ID, Who: f.Who, Why: f.Why}
 	if f.Withdraw {
-		return f.done(ctx, col, w, "ruling", f.Project, f.ID, col.Rule(f.Project, f.ID, nil, f.Who, f.Why))
+		return decide(ctx, c, o, stdout, stderr)
 	}
 	r := &calc.Ruling{Meter: f.Meter, Cause: f.Cause, Who: f.Who, Why: f.Why}
 	var errs []error
@@ -142,7 +177,8 @@ func (f *ruleFlags) run(ctx context.Context, col *collector.Collector, w io.Writ
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return configs.Setup(err)
 	}
-	return f.done(ctx, col, w, "ruling", f.Project, f.ID, col.Rule(f.Project, f.ID, r, f.Who, f.Why))
+	o.Ruling = r
+	return decide(ctx, c, o, stdout, stderr)
 }
 
 type splitFlags struct {
@@ -155,17 +191,21 @@ type splitFlags struct {
 	person   `embed:""`
 }
 
-func (f *splitFlags) run(ctx context.Context, col *collector.Collector, w io.Writer) error {
-	if f.Withdraw {
-		return f.done(ctx, col, w, "split", f.Project, f.ID, col.Divide(f.Project, f.ID, nil, f.Who, f.Why))
+func (f *splitFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	o := order{Do: "split", Project: f.Project, ID: f.ID, Period: f.Period, Who: f.Who, Why: f.Why}
+	if !f.Withdraw {
+		o.Split = &calc.Split{Vintage: f.Vintage, Accounts: f.Account, Who: f.Who, Why: f.Why}
 	}
-	p, _, err := col.Project(f.Project)
-	if err != nil {
-		return configs.Setup(err)
-	}
-	if f.Period < 1 || f.Period > len(p.Periods) {
-		return configs.Setup(fmt.Errorf("project %s has no period %d; it has %d", f.Project, f.Period, len(p.Periods)))
-	}
-	s := &calc.Split{Period: p.Periods[f.Period-1], Vintage: f.Vintage, Accounts: f.Account, Who: f.Who, Why: f.Why}
-	return f.done(ctx, col, w, "split", f.Project, f.ID, col.Divide(f.Project, f.ID, s, f.Who, f.Why))
+	return decide(ctx, c, o, stdout, stderr)
+}
+
+type sealFlags struct {
+	Project string `arg:"" help:"Reference of the project."`
+	Period  int    `help:"Monitoring period, counted from 1 in the order of the project's file." default:"1" placeholder:"N"`
+	Who     string `help:"Name of the person who stands for the figures." required:"" placeholder:"NAME"`
+	Why     string `help:"What they are handed over for; for a revision, what came since." required:"" placeholder:"TEXT"`
+}
+
+func (f *sealFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	return decide(ctx, c, order{Do: "seal", Project: f.Project, Period: f.Period, Who: f.Who, Why: f.Why}, stdout, stderr)
 }

@@ -83,13 +83,13 @@ func (f *exportFlags) samples(ctx context.Context, col *collector.Collector, p *
 }
 
 func (f *exportFlags) days(p *calc.Project, r *calc.Report, out *csv.Writer) {
-	out.Write([]string{"meter", "role", "day", "measured_kWh"})
+	out.Write([]string{"meter", "role", "day", "measured_kWh", "without_reading"})
 	for i := range p.Meters {
 		m := &p.Meters[i]
-		days := r.Meters[m.Key].Days
+		days, unread := r.Meters[m.Key].Days, r.Meters[m.Key].Unread
 		for _, d := range slices.Sorted(maps.Keys(days)) {
 			if f.Meter == "" || m.Key == f.Meter {
-				out.Write([]string{m.Key, m.Role, d, days[d].String()})
+				out.Write([]string{m.Key, m.Role, d, days[d].String(), strconv.FormatBool(slices.Contains(unread, d))})
 			}
 		}
 	}

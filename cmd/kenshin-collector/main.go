@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	_ "time/tzdata" // zones of projects must not depend on what is installed
 
 	"go.uber.org/zap"
@@ -37,6 +38,7 @@ type cli struct {
 		Project   string `arg:"" help:"Reference of the project."`
 		Period    int    `help:"Monitoring period, counted from 1 in the order of the project's file." default:"1" placeholder:"N"`
 		Recompute bool   `help:"Recompute from the book alone and compare; exit 1 if a digit differs."`
+		Sealed    bool   `help:"Recompute what was sealed from the records of the book that the seal rests on; exit 1 if a figure differs."`
 		Explain   bool   `help:"Print how the figures come about, to be followed with a pocket calculator, instead of JSON."`
 	} `cmd:"" help:"Print the totals of a monitoring period as JSON. The collector must be stopped."`
 	Edges       edgesCommands       `cmd:"" help:"Admit edges and end their keys; works beside a running collector."`
@@ -45,9 +47,10 @@ type cli struct {
 
 	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
 	Export  exportFlags `cmd:"" help:"Print samples, days or totals as CSV. The collector must be stopped."`
-	Input   inputFlags  `cmd:"" help:"Put an amount that no meter gave into the book, with its evidence. The collector must be stopped."`
-	Rule    ruleFlags   `cmd:"" help:"Put a person's ruling on a counter into the book. The collector must be stopped."`
-	Split   splitFlags  `cmd:"" help:"Put the division of a vintage between the accounts into the book. The collector must be stopped."`
+	Input   inputFlags  `cmd:"" help:"Put an amount that no meter gave into the book, with its evidence; works beside a running collector."`
+	Rule    ruleFlags   `cmd:"" help:"Put a person's ruling on a counter into the book; works beside a running collector."`
+	Split   splitFlags  `cmd:"" help:"Put the division of a vintage between the accounts into the book; works beside a running collector."`
+	Seal    sealFlags   `cmd:"" help:"Put into the book that the figures of a period are final, and on what they rest; once more after something came makes the next revision. Works beside a running collector."`
 	Rebuild struct{}    `cmd:"" help:"Drop the series store and settle the book from its first record. The collector must be stopped."`
 	Replay  struct{}    `cmd:"" help:"Offer the messages that were refused once more, such as those of an edge that is registered now. The collector must be stopped."`
 
@@ -101,6 +104,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	case "totals <project>":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error {
+			if c.Totals.Sealed {
+				return checkSeal(ctx, col, stdout, c.Totals.Project, c.Totals.Period-1)
+			}
 			if c.Totals.Explain {
 				return setupUnknown(col.Explain(stdout, c.Totals.Project, c.Totals.Period-1))
 			}
@@ -111,11 +117,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "export <what>":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Export.run(ctx, col, stdout) })
 	case "input <project> <id>":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Input.run(ctx, col, stdout) })
+		return c.Input.run(ctx, cfg, stdout, stderr)
 	case "rule <project> <id>":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Rule.run(ctx, col, stdout) })
+		return c.Rule.run(ctx, cfg, stdout, stderr)
 	case "split <project> <id>":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Split.run(ctx, col, stdout) })
+		return c.Split.run(ctx, cfg, stdout, stderr)
+	case "seal <project>":
+		return c.Seal.run(ctx, cfg, stdout, stderr)
 	case "rebuild":
 		return cfg.rebuild(ctx, stdout, stderr)
 	case "replay":
@@ -201,6 +209,26 @@ func totals(ctx context.Context, col *collector.Collector, w io.Writer, project 
 	if string(other) != string(text) {
 		fmt.Fprintf(w, "%s\n", other)
 		return errors.New("the totals recomputed from the book differ from the settled ones, both are above; run `kenshin-collector rebuild` and report this")
+	}
+	return nil
+}
+
+// checkSeal recomputes a sealed period from what it rests on.
+func checkSeal(ctx context.Context, col *collector.Collector, w io.Writer, project string, period int) error {
+	s, differences, same, err := col.CheckSeal(ctx, project, period)
+	if err != nil {
+		return setupUnknown(err)
+	}
+	fmt.Fprintf(w, "period %v of project %s, revision %d, sealed %s by %s: %s\n", s.Period, project, s.Revision, time.UnixMilli(s.At).UTC().Format(time.RFC3339), s.Who, s.Why)
+	if len(differences) > 0 {
+		for _, d := range differences {
+			fmt.Fprintf(w, "  %s: sealed %s, recomputed %s\n", d.Figure, d.Sealed, d.Now)
+		}
+		return fmt.Errorf("the first %d records of the book do not give what was sealed: the book was changed, or this program computes otherwise than the one that sealed it", s.Records)
+	}
+	fmt.Fprintf(w, "%s tCO2 and every other sealed figure come out of the first %d records of the book\n", s.Figures.ER, s.Records)
+	if !same {
+		fmt.Fprintln(w, "this version of the program lays its report out otherwise than the one that sealed it; the figures are the same")
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"kenshin/calc"
 	"kenshin/collector"
 	"kenshin/configs"
 	"kenshin/edge/wire"
@@ -24,19 +25,26 @@ import (
 // over a socket in the data folder that only the collector's user can reach: who
 // may write the book's files may give orders, and nobody else.
 type order struct {
-	Do    string        `json:"do"` // keys, token, admit or revoke
+	Do    string        `json:"do"` // keys, token, admit or revoke; input, rule, split or seal
 	Edge  string        `json:"edge,omitempty"`
 	Key   string        `json:"key,omitempty"`
 	Bytes []byte        `json:"bytes,omitempty"`
 	Valid time.Duration `json:"valid,omitempty"`
 	Who   string        `json:"who,omitempty"`
 	Why   string        `json:"why,omitempty"`
+
+	Project string       `json:"project,omitempty"`
+	ID      string       `json:"id,omitempty"`
+	Period  int          `json:"period,omitempty"` // from 1
+	Input   *calc.Input  `json:"input,omitempty"`  // nil withdraws it, as of the next two
+	Ruling  *calc.Ruling `json:"ruling,omitempty"`
+	Split   *calc.Split  `json:"split,omitempty"`
 }
 
 type answer struct {
 	Error string              `json:"error,omitempty"`
 	Keys  []collector.EdgeKey `json:"keys,omitempty"`
-	Text  string              `json:"text,omitempty"` // a token
+	Text  string              `json:"text,omitempty"` // a token, or what to tell
 	Ended []string            `json:"ended,omitempty"`
 	Bytes []byte              `json:"bytes,omitempty"`
 }
@@ -76,6 +84,9 @@ func (c *config) carryOut(o order, col *collector.Collector, drop func(edge stri
 			drop(o.Edge)
 		}
 		return answer{Ended: ended}, err
+	case "input", "rule", "split", "seal":
+		text, err := o.decide(col)
+		return answer{Text: text}, err
 	}
 	return answer{}, fmt.Errorf("order %q is unknown", o.Do)
 }
@@ -111,7 +122,7 @@ func (c *config) takeOrders(ctx context.Context, l net.Listener, col *collector.
 			time.Sleep(time.Second)
 			continue
 		}
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		var o order
 		var a answer
 		err = json.NewDecoder(io.LimitReader(conn, maxOrder)).Decode(&o)
@@ -122,8 +133,9 @@ func (c *config) takeOrders(ctx context.Context, l net.Listener, col *collector.
 			a.Error = err.Error()
 		}
 		if o.Do != "keys" {
-			log.Info("order", zap.String("do", o.Do), zap.String("edge", o.Edge), zap.String("who", o.Who), zap.String("why", o.Why), zap.Error(err))
+			log.Info("order", zap.String("do", o.Do), zap.String("edge", o.Edge), zap.String("project", o.Project), zap.String("id", o.ID), zap.String("who", o.Who), zap.String("why", o.Why), zap.Error(err))
 		}
+		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
 		_ = json.NewEncoder(conn).Encode(a) // whoever asked is gone
 		conn.Close()
 	}
@@ -137,8 +149,10 @@ func (c *config) order(ctx context.Context, o order, stderr io.Writer) (answer, 
 		var a answer
 		err := c.with(ctx, stderr, func(col *collector.Collector) error {
 			var err error
-			a, err = c.carryOut(o, col, func(string) {})
-			return err
+			if a, err = c.carryOut(o, col, func(string) {}); err != nil {
+				return err
+			}
+			return col.Settle(ctx)
 		})
 		return a, err
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/shopspring/decimal"
 
@@ -85,7 +86,8 @@ func dayEnergy(p *calc.Project, r *calc.Report, d calc.Date) (total decimal.Deci
 		if p.Meters[i].Role != calc.RoleCounts {
 			continue
 		}
-		if kWh, ok := r.Meters[p.Meters[i].Key].Days[d.String()]; ok {
+		m := r.Meters[p.Meters[i].Key]
+		if kWh, ok := m.Days[d.String()]; ok && !slices.Contains(m.Unread, d.String()) {
 			total, known = total.Add(kWh), true
 		}
 	}

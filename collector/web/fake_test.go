@@ -135,8 +135,8 @@ func newFake() *fake {
 				days[d.String()] = dec("140.25").Add(decimal.New(int64(d.Day*7919%131+i), 0))
 			}
 		}
-		days["2026-06-20"] = dec("48.5")
-		r.Meters[key] = calc.MeterReport{MeasuredKWh: dec("4115.226"), ClaimableKWh: dec("3994.701"), Days: days, Last: &calc.Standing{At: f.now, KWh: dec("104115.226")}}
+		days["2026-06-12"], days["2026-06-20"] = dec("0"), dec("48.5")
+		r.Meters[key] = calc.MeterReport{MeasuredKWh: dec("4115.226"), ClaimableKWh: dec("3994.701"), Days: days, Unread: []string{"2026-06-12"}, Last: &calc.Standing{At: f.now, KWh: dec("104115.226")}}
 		at := f.now.Add(-time.Duration(4+i) * time.Second).UnixMilli()
 		f.samples = append(f.samples,
 			wire.Sample{Edge: "demo-edge", Device: key, Point: "W", Unit: "W", At: at, Number: dec("18250.5"), Seq: 48_200},

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/shopspring/decimal"
 
@@ -75,7 +76,7 @@ func (b *builder) meter(m *calc.Meter, r *calc.Report) (row meterRow, kW decimal
 	switch day, there := rep.Days[b.today.String()]; {
 	case !r.Period.Contains(b.today):
 		row.Today = b.cell(k+"today", "not in this period")
-	case !there:
+	case !there || slices.Contains(rep.Unread, b.today.String()):
 		row.Today = b.cell(k+"today", noReading)
 	default:
 		row.Today = b.cell(k+"today", grouped(day))

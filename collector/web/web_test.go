@@ -83,6 +83,7 @@ func TestPage(t *testing.T) {
 		"meter-export-unit":     "in force: 12" + thin + "301.2 kWh",
 		"meter-export-power":    "not measured",
 		"day-2026-06-11":        noReading,
+		"day-2026-06-12":        noReading,
 		"day-2026-06-20":        "145.5",
 		"edge-demo-edge-age":    "3 s ago",
 		"edge-roof-2-received":  "nothing yet",

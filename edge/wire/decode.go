@@ -22,12 +22,13 @@ import (
 func (d *Declaration) Values(r *Reading) []Value {
 	out := make([]Value, len(d.Points))
 	for i := range d.Points {
-		out[i] = d.value(i, r)
+		out[i] = d.Value(i, r)
 	}
 	return out
 }
 
-func (d *Declaration) value(i int, r *Reading) Value {
+// Value returns what point i of the declaration is in a reading.
+func (d *Declaration) Value(i int, r *Reading) Value {
 	p := &d.Points[i]
 	bad := func(q Quality, reason string) Value { return Value{Point: i, Quality: q, Reason: reason} }
 	k := d.block(p.Function, p.Address, p.Words)
