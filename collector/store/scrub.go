@@ -40,7 +40,8 @@ type Scrubbed struct {
 // problem and goes on behind it. pace is told of each record's bytes and may
 // wait; nil does not. A book that grows meanwhile is read up to where it ended.
 func (s *Store) Scrub(ctx context.Context, pace func(bytes int) error, found func(Problem)) (Scrubbed, error) {
-	c := scrub{s: s, ctx: ctx, pace: pace, found: found, size: s.Size()}
+	noted := s.notes.Next() // before the size: a checkpoint is signed after its records are here
+	c := scrub{s: s, ctx: ctx, pace: pace, found: found, size: s.Size(), noted: noted}
 	if err := c.checkpoints(); err != nil {
 		return c.done, fmt.Errorf("scrub store %s: %w", s.dir, err)
 	}
@@ -56,6 +57,7 @@ type scrub struct {
 	pace  func(int) error
 	found func(Problem)
 	size  uint64
+	noted uint64
 
 	done   Scrubbed
 	roots  []signedRoot // ascending by size
@@ -79,8 +81,11 @@ func (c *scrub) problem(first, last uint64, cause error) {
 func (c *scrub) checkpoints() error {
 	log := c.s.notes
 	from := log.First()
-	for from < log.Next() {
+	for from < c.noted {
 		err := log.Scan(from, func(seq uint64, msg []byte) error {
+			if seq >= c.noted {
+				return errStop
+			}
 			from = seq + 1
 			c.done.Checkpoints++
 			n, err := c.s.signer.open(msg)
@@ -97,6 +102,9 @@ func (c *scrub) checkpoints() error {
 			c.problem(c.lastSigned(), c.lastSigned(), fmt.Errorf("checkpoints %d to %d cannot be read: %w", from, d.To, d))
 			from = d.To + 1
 			continue
+		}
+		if err == errStop {
+			break
 		}
 		if err != nil {
 			return err
