@@ -88,6 +88,9 @@ func (c *Collector) open(ctx context.Context) error {
 	if !GoodName(c.cfg.Name) {
 		return fmt.Errorf("name of the collector %q: want 1 to 64 letters, digits, '.', '_' and '-'", c.cfg.Name)
 	}
+	if err := c.bookIsThere(); err != nil {
+		return err
+	}
 	st, report, err := store.Open(filepath.Join(c.cfg.Dir, store.BookDir), store.Options{Origin: "kenshin/" + c.cfg.Name, Key: c.cfg.Key})
 	if err != nil {
 		return err
@@ -119,6 +122,20 @@ func (c *Collector) open(ctx context.Context) error {
 		return err
 	}
 	return ctx.Err() // figures that are not settled must not be shown
+}
+
+// bookIsThere looks for the book before a new one is begun in its place. What is
+// settled came from one; without it that is all there is.
+func (c *Collector) bookIsThere() error {
+	book, settled := filepath.Join(c.cfg.Dir, store.BookDir), filepath.Join(c.cfg.Dir, seriesFile)
+	if _, err := os.Stat(settled); err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(book)
+	if len(entries) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s is missing, but %s was settled from it: mount it, or restore it from a backup; to begin with an empty book, move %s away first", book, settled, c.cfg.Dir)
 }
 
 func logRepair(log *zap.Logger, r store.Report) {

@@ -2,8 +2,12 @@ package collector
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +73,48 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatalf("acks %+v, want through %d", r.acks.sent, n)
 		}
 		b.ReportMetric(opened.Seconds(), "s/open")
+	}
+}
+
+// TestNoNewBookBesideFigures: a book whose disk is not mounted is no reason to
+// begin another. What was settled from it is then all that is there.
+func TestNoNewBookBesideFigures(t *testing.T) {
+	s := newSite("site-1", 1)
+	r := newRig(t, s)
+	d := meter("m-1")
+	s.declare(d)
+	s.read(d, 0, 1)
+	r.send(s.batch(t, 1, uint64(len(s.recs))))
+	r.catchUp()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	book := filepath.Join(r.cfg.Dir, store.BookDir)
+	if err := os.Rename(book, book+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for _, mount := range []bool{false, true} {
+		if mount {
+			if err := os.Mkdir(book, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := Open(t.Context(), r.cfg)
+		if err == nil {
+			c.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "is missing, but") {
+			t.Errorf("folder there %v: %v, want that the book is missing", mount, err)
+		}
+		if files, err := os.ReadDir(book); len(files) > 0 || mount == (err != nil) {
+			t.Errorf("folder there %v: %d files in it now, %v", mount, len(files), err)
+		}
+	}
+	if err := errors.Join(os.Remove(book), os.Rename(book+".away", book)); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	if got := r.store.Size(); got == 0 {
+		t.Error("the book is empty")
 	}
 }

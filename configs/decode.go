@@ -229,14 +229,14 @@ func At(file string, text []byte, path, problem, remedy string) error {
 
 // missing says what to do about a file that cannot be read.
 func missing(file string, err error) error {
-	e := &Error{File: file, Problem: err.Error(), Remedy: "name a file with --config"}
+	e := &Error{File: file, Problem: err.Error(), Remedy: "name another file"}
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		e.Problem = p.Err.Error()
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.Problem, e.Remedy = "no such file", "name one with --config; configs/*.example.yaml are a beginning"
+		e.Problem, e.Remedy = "no such file", "name one that is there; configs/*.example.yaml are a beginning"
 	case errors.Is(err, fs.ErrPermission):
 		e.Remedy = "let the user that runs the program read it"
 	}

@@ -138,6 +138,16 @@ func TestKeyIsMadeOnceAndKept(t *testing.T) {
 	if _, err := Key(dir, "edge"); err == nil || !strings.Contains(err.Error(), "no Ed25519 private key") {
 		t.Errorf("a damaged key: %v", err)
 	}
+	// Gone: nothing is made in its place while the public half is known.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Key(dir, "edge"); err == nil || !strings.Contains(err.Error(), "is gone; restore it") {
+		t.Errorf("a lost key: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key was made in the place of the lost one: %v", err)
+	}
 }
 
 func TestFlags(t *testing.T) {

@@ -15,11 +15,16 @@ import (
 
 // Key returns the Ed25519 key in dir/name.key (PEM, PKCS #8, readable by its
 // owner only). When there is none it makes one, and writes the public half to
-// dir/name.pub. The private half never leaves the machine.
+// dir/name.pub. The private half never leaves the machine. A public half alone is
+// an error: others know it, and a new key would be a stranger to them.
 func Key(dir, name string) (ed25519.PrivateKey, error) {
-	path := filepath.Join(dir, name+".key")
+	path, public := filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pub")
 	text, err := ReadSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(public); err == nil {
+			return nil, &Error{File: path, Problem: "the private key of " + public + " is gone",
+				Remedy: "restore it, or move the .pub file away to have a new key made, which the other side must then be told"}
+		}
 		return newKey(dir, name)
 	}
 	if err != nil {
@@ -31,10 +36,15 @@ func Key(dir, name string) (ed25519.PrivateKey, error) {
 		return nil, bad
 	}
 	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if key, ok := k.(ed25519.PrivateKey); ok && err == nil {
-		return key, nil
+	key, ok := k.(ed25519.PrivateKey)
+	if !ok || err != nil {
+		return nil, bad
 	}
-	return nil, bad
+	if _, err := os.Stat(public); errors.Is(err, os.ErrNotExist) {
+		// The first start was cut short. Where this one may not write a later one may.
+		_ = WriteFile(public, []byte(PublicText(key)+"\n"), 0o644)
+	}
+	return key, nil
 }
 
 // ReadSecret reads a file that nobody but its owner may read. One that others
@@ -66,9 +76,9 @@ func newKey(dir, name string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = WriteFile(filepath.Join(dir, name+".pub"), []byte(PublicText(key)+"\n"), 0o644)
+	err = WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 	if err == nil {
-		err = WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+		err = WriteFile(filepath.Join(dir, name+".pub"), []byte(PublicText(key)+"\n"), 0o644)
 	}
 	return key, err
 }

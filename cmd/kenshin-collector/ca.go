@@ -74,7 +74,7 @@ func (c *config) mosquitto(ctx context.Context, a *ca.Authority, dir string, por
 			return configs.Setup(err)
 		}
 	}
-	fmt.Fprintf(stdout, "mosquitto -c %s\nAfter writing these files again: kill -HUP the broker.\n", filepath.Join(dir, "mosquitto.conf"))
+	fmt.Fprintf(stdout, "mosquitto -c %s\nThe folder is its owner's alone: started by root mosquitto becomes another user, who must own it first (chown -R mosquitto: %s).\nAfter writing these files again: kill -HUP the broker.\n", filepath.Join(dir, "mosquitto.conf"), dir)
 	if c.Broker.URL == "" {
 		_, err = fmt.Fprintf(stdout, "The collector connects with `broker.url: tls://%s:%d`.\n", c.TLS.Names[0], port)
 	}

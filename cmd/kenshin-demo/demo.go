@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"modernc.org/sqlite"
 
 	"kenshin/calc"
 	"kenshin/collector"
@@ -155,6 +156,10 @@ func (d *demo) openCenter(ctx context.Context, dir string, key ed25519.PrivateKe
 	})
 	if errors.Is(err, series.ErrFile) {
 		return fmt.Errorf("%w; the demo rebuilds when %s is removed", err, collector.SeriesFiles(filepath.Join(dir, "collector"))[0])
+	}
+	var db *sqlite.Error
+	if errors.Is(err, syscall.ENOSPC) || errors.As(err, &db) {
+		return fmt.Errorf("-dir %s: %w; name a folder that can be written, with free space", dir, err)
 	}
 	if err != nil {
 		return err

@@ -121,7 +121,7 @@ func (c *cli) fromFile(ctx context.Context, stdout io.Writer) error {
 			return configs.Setup(f.wrong(err))
 		}
 	}
-	if err := w.open(c, endpoints); err != nil {
+	if err := w.open(c, stdout, endpoints); err != nil {
 		return configs.Setup(err)
 	}
 	var clockAt net.Listener

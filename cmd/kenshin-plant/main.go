@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -46,7 +47,10 @@ type cli struct {
 	ClearNow  words    `cmd:"" name:"clear" help:"End the faults of a unit of a running plant, of all when none is named."`
 	ListUnits struct{} `cmd:"" name:"list" help:"List the units of a running plant and their faults."`
 	Faults    struct{} `cmd:"" help:"List the faults there are and what they do."`
+	Check     struct{} `cmd:"" name:"check-config" help:"Read the plant file, scenario, faults, readings and flags, build the plant, and listen nowhere. Exit 2 says what is wrong."`
 	Version   struct{} `cmd:"" help:"Print the version."`
+
+	check bool // listens nowhere
 }
 
 // words are a command for the running plant as it stands on the command line.
@@ -76,5 +80,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "list":
 		return c.tell(ctx, stdout, "list", nil)
 	}
-	return c.serve(ctx, stdout)
+	c.check = name == "check-config"
+	err = c.serve(ctx, stdout)
+	if errors.Is(err, errChecked) {
+		return nil
+	}
+	return err
 }

@@ -223,3 +223,25 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckConfig: a plant is built and not served, and a bad one is refused.
+func TestCheckConfig(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"check-config"}, 0, "the plant is good: 3 endpoints"},
+		{[]string{"check-config", "-plant", "../../configs/plant.example.yaml"}, 0, "the plant is good"},
+		{[]string{"check-config", "-fault", "inv-1 late 300ms", "-scenario", "../../configs/scenario.example.yaml"}, 0, "the plant is good"},
+		{[]string{"check-config", "-fault", "inv-9 late 300ms"}, 2, "inv-9"},
+		{[]string{"check-config", "-zone", "Mars/Phobos"}, 2, "Mars/Phobos"},
+		{[]string{"check-config", "-plant", "none.yaml"}, 2, "none.yaml"},
+	} {
+		var out bytes.Buffer
+		err := run(t.Context(), tt.args, &out, io.Discard)
+		if got := fmt.Sprint(out.String(), err); configs.ExitCode(err) != tt.code || !strings.Contains(got, tt.want) {
+			t.Errorf("%v: exit %d, %s; want exit %d and %q", tt.args, configs.ExitCode(err), got, tt.code, tt.want)
+		}
+	}
+}

@@ -77,7 +77,7 @@ func (c *cli) simulate(ctx context.Context, stdout io.Writer, zone *time.Locatio
 		{"export meter", "-listen-meter", "tcp://" + c.ListenMeter, w.wrap("export meter", export, "export-meter"), "unit 1: SDM630 map, function 4"},
 		{"chiller meter", "-listen-chiller", "tcp://" + c.ListenChiller, w.wrap("chiller meter", chiller, "chiller-meter"), "unit 1: generic-energy-meter, function 3"},
 	}
-	if err := w.open(c, endpoints); err != nil {
+	if err := w.open(c, stdout, endpoints); err != nil {
 		return configs.Setup(err)
 	}
 	fmt.Fprintf(stdout, "simulated plant, seed %d, %v, clock at %s, speed %v\n", c.Seed, zone, start.Format(time.RFC3339), c.Speed)
@@ -118,7 +118,7 @@ func (c *cli) replay(ctx context.Context, stdout io.Writer, zone *time.Location)
 	w := newWorks(c.Seed)
 	endpoints := []endpoint{{"inverters", "-listen", "tcp://" + c.Listen, w.wrap("inverters", file.Units(clock), file.Keys()...),
 		fmt.Sprintf("units 1 to %d: SunSpec models 1, 103 and 122 at 40000, function 3", len(file.Keys()))}}
-	if err := w.open(c, endpoints); err != nil {
+	if err := w.open(c, stdout, endpoints); err != nil {
 		return configs.Setup(err)
 	}
 	clockAt, err := net.Listen("tcp", c.ClockListen)

@@ -44,12 +44,22 @@ func (w *works) wrap(name string, units map[uint8]plant.Unit, names ...string) m
 	return out
 }
 
+// errChecked ends check-config where a plant that runs would listen.
+var errChecked = errors.New("the plant is good")
+
 // open binds the endpoints and the control, or nothing, and injects the faults
 // that stand on the command line.
-func (w *works) open(c *cli, endpoints []endpoint) error {
+func (w *works) open(c *cli, stdout io.Writer, endpoints []endpoint) error {
 	faults, err := c.schedule(w.control)
 	if err != nil {
 		return err
+	}
+	if c.check {
+		for _, e := range endpoints {
+			fmt.Fprintf(stdout, "  %-14s %-22s %s\n", e.name, e.at, e.says)
+		}
+		fmt.Fprintf(stdout, "the plant is good: %d endpoints\n", len(endpoints))
+		return errChecked
 	}
 	w.endpoints = endpoints
 	for _, e := range endpoints {
