@@ -71,6 +71,7 @@ func (b *builder) meter(m *calc.Meter, r *calc.Report) (row meterRow, kW decimal
 		row.Power, row.PowerAge = b.add(cell{Key: k + "power", Text: text, State: state(ok)}), b.cell(k+"power-age", why)
 	}
 	rep := r.Meters[m.Key]
+	row.Complete = b.cell(k+"complete", complete(&rep))
 	row.Measured = b.cell(k+"measured", grouped(rep.MeasuredKWh))
 	row.Claimable = b.cell(k+"claimable", grouped(rep.ClaimableKWh))
 	switch day, there := rep.Days[b.today.String()]; {
