@@ -244,9 +244,13 @@ func (b *builder) totals(r *calc.Report) {
 	b.vintages(r)
 	for i := range r.Deductions {
 		d := &r.Deductions[i]
+		kWh := grouped(d.KWh)
+		if d.Unit != "" {
+			kWh = grouped(d.Amount) + " " + d.Unit
+		}
 		b.Deductions = append(b.Deductions, deduction{
 			Meter: d.Meter, Cause: d.Cause, Rule: d.Rule, From: clock(d.From, b.zone), To: clock(d.To, b.zone), Note: d.Note,
-			KWh: grouped(d.KWh), TCO2: groupedText(d.TCO2),
+			KWh: kWh, TCO2: groupedText(d.TCO2),
 		})
 	}
 }
