@@ -2,6 +2,7 @@ package calc
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/shopspring/decimal"
 )
@@ -96,9 +97,16 @@ func (c *Curve) refused(k *Closing, r Reading) bool {
 // convert returns a value in kWh, or in kW where a power is integrated, exactly.
 // It reports false for a unit it does not know.
 func (c *Curve) convert(s *Sample) (v decimal.Decimal, known bool) {
-	if c.spec.HoldMs > 0 {
+	switch {
+	case c.spec.Base != "":
+		if c.unit != s.Unit || s.Unit == "" {
+			c.unit = s.Unit
+			c.inBase, c.fits = inBase(s.Unit, c.spec.Base, c.spec.HoldMs > 0)
+		}
+		v, known = s.Value.Mul(c.inBase), c.fits
+	case c.spec.HoldMs > 0:
 		v, known = kW(s.Value, s.Unit)
-	} else {
+	default:
 		v, known = kWh(s.Value, s.Unit)
 	}
 	if f := c.factor(s.At); known && !f.IsZero() {
@@ -132,6 +140,34 @@ func kWh(v decimal.Decimal, unit string) (decimal.Decimal, bool) {
 		return v.Shift(6), true
 	}
 	return v, false
+}
+
+// inBase returns what a value is multiplied by to be in a base, or in it per hour
+// when it is a flow. It reports false for a unit that is of something else, or whose
+// factor has no end as a decimal.
+func inBase(name, base string, flow bool) (decimal.Decimal, bool) {
+	u := unit{name: 1}
+	if flow {
+		amount, ok := strings.CutSuffix(name, "/h")
+		if u = (unit{amount: 1}); !ok {
+			u = unit{name: 1, "h": 1} // a power
+		}
+	}
+	for part := range u {
+		if _, _, ok := size(part); !ok {
+			return decimal.Zero, false
+		}
+	}
+	f, err := conversion(u, base)
+	if err != nil {
+		return decimal.Zero, false
+	}
+	n, exact := f.FloatPrec()
+	if !exact {
+		return decimal.Zero, false
+	}
+	d, err := decimal.NewFromString(f.FloatString(n))
+	return d, err == nil
 }
 
 func kW(v decimal.Decimal, unit string) (decimal.Decimal, bool) {

@@ -25,6 +25,7 @@ type Register struct {
 	GapMs     int64           // longest time between readings that is no gap; 0 for two hours
 	HoldMs    int64           // of a power, how long a value may hold; 0 for a counter
 	Installed bool            // false when readings before the first change are none
+	Base      string          // what it counts in when that is not kWh: GJ, m3, Nm3 or t; then all that says kWh here is in it, and kW is it per hour
 	Factor    decimal.Decimal // what values are multiplied by before the first change; 0 for 1
 	Changes   []Change        // ascending, no two of one instant
 	Excluded  []Exclusion     // readings that a person has ruled out

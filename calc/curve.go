@@ -28,6 +28,10 @@ type Curve struct {
 	dirty Date  // first day changed since Clean; the zero Date for none
 	until Date  // last one; the zero Date for all after dirty
 	fresh bool  // nothing was changed before Rewind
+
+	unit   string          // of the last value, where a Base is counted
+	inBase decimal.Decimal // what such values are multiplied by
+	fits   bool            // whether they can be
 }
 
 var (

@@ -162,3 +162,41 @@ func TestDanfossCountersOfTheDay(t *testing.T) {
 		}
 	}
 }
+
+// The whole plant of pv-danfoss tells only its power: it is integrated, each value
+// holding until the next and 10 minutes at most. What the last one holds for counts with
+// the next reading. The plain computation is in W × s.
+func TestDanfossPlantByIntegration(t *testing.T) {
+	z := zone(t, "Europe/Rome")
+	c := NewCurve(Register{HoldMs: 600_000}, z)
+	var sum, read, held, since int64 // W × s, and by the last reading; W that holds, since when
+	rows, empty := 0, 0
+	for _, line := range dataFile(t, "pv-danfoss/summary.txt.gz")[1:] {
+		f := strings.Split(line, "\t")
+		at, err := time.ParseInLocation("2006-01-02 15:04:05", f[0], z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Sample{At: at.UnixMilli(), Unit: "W", Good: f[2] != "", Reason: "empty"}
+		if rows++; since != 0 {
+			sum += held * min(at.Unix()-since, 600)
+		}
+		held, since = 0, at.Unix()
+		if s.Good {
+			s.Value, read = num(f[2]), sum
+			if held, err = strconv.ParseInt(f[2], 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			empty++
+		}
+		if err := c.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The register of an integral is cut off after 10^-9 kWh; 1 kWh is 3,600,000 W × s.
+	want := decimal.New(read, 0).DivRound(num("3600000"), 20).Truncate(9)
+	if got := c.Energy(day("2019-08-31"), day("2019-10-01")); !got.Equal(want) || !got.IsPositive() || empty == 0 {
+		t.Errorf("%s kWh of %d rows, %d without a value; from the file %s", got, rows, empty, want)
+	}
+}

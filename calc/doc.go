@@ -20,6 +20,9 @@
 //     multiplied by the ratio of the meter record where the register shows the
 //     secondary side. A value in any other unit is no reading, and an event says so.
 //     A factor that is guessed is a factor of 1000 sooner or later.
+//     A meter that counts GJ, m3, Nm3 or t is followed in that unit by the same rules,
+//     from values in any unit of the quantity whose factor ends as a decimal; kWh then
+//     stands for it, and kW for it per hour.
 //  3. The first reading opens the curve. What the counter showed by then was not
 //     measured by us and is never claimed.
 //  4. Of two samples of equal time the first counts. An equal one is ignored,

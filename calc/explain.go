@@ -97,7 +97,8 @@ func (e *explainer) seal() {
 
 // meter writes what a meter measured and what of it can be claimed.
 func (e *explainer) meter(i int) {
-	m, c, r := &e.project.Meters[i], e.curves[i], e.report.Meters[e.project.Meters[i].Key]
+	m, c := &e.project.Meters[i], e.curves[i]
+	r, unit := e.meters[m.Key], m.Base()
 	role := "feeds " + m.Parameter
 	if a := e.methodology.parameter(m.Parameter); a != nil && a.Per == PerUnit {
 		role += of(m.UnitName())
@@ -106,8 +107,15 @@ func (e *explainer) meter(i int) {
 		role = "check meter, in no total"
 	}
 	e.print("\nmeter %s (%s), register %s", m.Key, role, m.Register)
+	if m.Counts != "" {
+		e.print("  counts %s, not kWh", unit)
+	}
 	if m.Calculated() {
-		e.print("  calculated, not measured: integral of a power, each value holds until the next, %v at most", m.Hold)
+		of := "power"
+		if m.Counts != "" {
+			of = "flow"
+		}
+		e.print("  calculated, not measured: integral of a %s, each value holds until the next, %v at most", of, m.Hold)
 	}
 	for k := range m.Records {
 		x := &m.Records[k]
@@ -119,19 +127,19 @@ func (e *explainer) meter(i int) {
 	}
 	from, to := e.report.Period.Start, e.report.Period.End.Next()
 	a, b := c.InForce(from), c.InForce(to)
-	e.line("reading in force at the end,       "+e.local(b.At), b.KWh, "kWh")
-	e.line("reading in force at the beginning, "+e.local(a.At), a.KWh.Neg(), "kWh")
+	e.line("reading in force at the end,       "+e.local(b.At), b.KWh, unit)
+	e.line("reading in force at the beginning, "+e.local(a.At), a.KWh.Neg(), unit)
 	if base := c.Total(to).Sub(b.KWh).Sub(c.Total(from).Sub(a.KWh)); !base.IsZero() {
-		e.line("registers that ended between, less where the next ones began", base, "kWh")
+		e.line("registers that ended between, less where the next ones began", base, unit)
 	}
-	e.line("measured", r.MeasuredKWh, "kWh")
+	e.line("measured", r.MeasuredKWh, unit)
 	for k := range e.lines[i] {
 		d := &e.lines[i][k]
-		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, d.TCO2), d.KWh.Neg(), "kWh")
+		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, d.TCO2), d.KWh.Neg(), unit)
 		e.print("      %s to %s", e.local(d.From), e.local(d.To))
 		e.print("      %s", d.Note)
 	}
-	e.line("claimable", r.ClaimableKWh, "kWh")
+	e.line("claimable", r.ClaimableKWh, unit)
 	e.print("  readings %d, brought in by an operator %d", r.Readings, r.Imported)
 	if q := r.Completeness; q != nil {
 		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
@@ -140,7 +148,7 @@ func (e *explainer) meter(i int) {
 		e.print("  days without a reading of their own, their energy is in the next that has one: %d, the first %s", n, r.Unread[0])
 	}
 	for _, v := range r.Events {
-		e.print("  %s (%s), %s to %s, %s kWh by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, v.Note)
+		e.print("  %s (%s), %s to %s, %s %s by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, unit, v.Note)
 	}
 }
 
@@ -186,7 +194,7 @@ func (e *explainer) vintage(s *step) {
 		if held.IsNegative() {
 			sign = "and"
 		}
-		e.print("  meter %s: %s measured %s %s by its lines = %s kWh", m.Key, measured, sign, held.Abs(), measured.Sub(held))
+		e.print("  meter %s: %s measured %s %s by its lines = %s %s", m.Key, measured, sign, held.Abs(), measured.Sub(held), m.Base())
 	}
 	for i := range e.methodology.Parameters {
 		a := &e.methodology.Parameters[i]

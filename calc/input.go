@@ -194,35 +194,56 @@ func (b *builder) compare() {
 	meters := b.project.Meters
 	for i := range meters {
 		m := &meters[i]
-		if m.Role == RoleCheck && m.Parameter != "" && b.report.Meters[m.Key].First != nil {
-			b.comparison(m.Key, m.Parameter, m.Unit, "kWh", b.report.Meters[m.Key].MeasuredKWh)
+		if m.Role == RoleCheck && m.Parameter != "" && b.meters[m.Key].First != nil {
+			b.comparison(m.Key, m.feeds(), m.Unit, b.meters[m.Key].MeasuredKWh)
 		}
 	}
-	sums := make(map[string]decimal.Decimal)
+	type key struct {
+		of   counts
+		unit string
+	}
+	sums := make(map[key]decimal.Decimal)
 	for i := range b.report.Inputs {
-		if x := &b.report.Inputs[i]; x.Role == RoleCheck && x.Counts != "" {
-			factor, err := energyFactor(x.Unit)
-			if err != nil {
-				continue
-			}
-			kWh := new(big.Rat).Quo(x.Value.Rat(), factor)
-			d, _ := decimal.NewFromString(kWh.FloatString(displayDecimals))
-			key := x.Parameter + "\x00" + x.UnitName
-			sums[key] = sums[key].Add(d)
+		x := &b.report.Inputs[i]
+		if x.Role != RoleCheck || x.Counts == "" {
+			continue
 		}
+		base := "kWh" // what the meters of the parameter count in
+		for k := range meters {
+			if m := &meters[k]; m.Role == RoleCounts && m.Parameter == x.Parameter {
+				base = m.Base()
+			}
+		}
+		factor, err := conversion(unit{base: 1}, x.Unit)
+		if err != nil {
+			continue
+		}
+		amount := new(big.Rat).Quo(x.Value.Rat(), factor)
+		d, _ := decimal.NewFromString(amount.FloatString(displayDecimals))
+		at := key{counts{x.Parameter, base}, x.UnitName}
+		sums[at] = sums[at].Add(d)
 	}
-	for _, key := range slices.Sorted(maps.Keys(sums)) {
-		symbol, unit, _ := cut0(key)
-		b.comparison("inputs", symbol, unit, "kWh", sums[key])
+	order := func(x, y key) int { return cmp.Or(cmp.Compare(x.of.symbol, y.of.symbol), cmp.Compare(x.unit, y.unit)) }
+	for _, at := range slices.SortedFunc(maps.Keys(sums), order) {
+		b.comparison("inputs", at.of, at.unit, sums[at])
 	}
 }
 
-func (b *builder) comparison(with, symbol, unit, in string, compared decimal.Decimal) {
-	c := Comparison{With: with, Parameter: symbol, UnitName: unit, Unit: in, Compared: compared}
+func (b *builder) comparison(with string, of counts, unit string, compared decimal.Decimal) {
+	c := Comparison{With: with, Parameter: of.symbol, UnitName: unit, Unit: of.base, Compared: compared}
+	other := false // meters of the parameter count in another unit
 	for i := range b.project.Meters {
-		if m := &b.project.Meters[i]; m.Role == RoleCounts && m.Parameter == symbol && (unit == "" || m.UnitName() == unit) {
-			c.Counted = c.Counted.Add(b.report.Meters[m.Key].MeasuredKWh)
+		m := &b.project.Meters[i]
+		switch {
+		case m.Role != RoleCounts || m.Parameter != of.symbol || unit != "" && m.UnitName() != unit:
+		case m.feeds() == of:
+			c.Counted = c.Counted.Add(b.meters[m.Key].MeasuredKWh)
+		default:
+			other = true
 		}
+	}
+	if other {
+		return // nothing that can be set beside it exactly
 	}
 	if !compared.IsZero() {
 		r := new(big.Rat).Quo(c.Counted.Sub(compared).Rat(), compared.Rat())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -40,6 +41,14 @@ func (e *Event) takes() bool {
 	return e.Lost
 }
 
+// inUnit writes a note about a register that counts something else than kWh in its unit.
+func inUnit(note string, m *Meter) string {
+	if m.Counts == "" {
+		return note
+	}
+	return strings.NewReplacer(" none of Wh, kWh, MWh, GWh:", " no unit of "+m.Counts+":", " kWh", " "+m.Counts, " kW ", " "+m.Counts+"/h ").Replace(note)
+}
+
 // deductions returns the lines of a meter, in the order of their time.
 func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 	var out []Deduction
@@ -47,13 +56,13 @@ func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 	c.Events(b.report.Period, func(day Date, e *Event) {
 		if e.takes() {
 			out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To,
-				KWh: e.Held, TCO2: "0", Note: e.note(&spec), year: day.Year})
+				KWh: e.Held, TCO2: "0", Note: inUnit(e.note(&spec), m), year: day.Year})
 		}
 	})
 	if f := c.Pending(b.report.Period.End); f != nil {
 		stands := c.Last()
 		out = append(out, Deduction{Meter: m.Key, Cause: CauseFall, Rule: "counter rule 8", From: stands.At, To: f.Last.At,
-			TCO2: "0", Note: f.note(stands), year: b.report.Period.End.Year})
+			TCO2: "0", Note: inUnit(f.note(stands), m), year: b.report.Period.End.Year})
 	}
 	if e := c.opening(b.report.Period.End); e != nil {
 		out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, TCO2: "0",
@@ -64,14 +73,14 @@ func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 }
 
 // events returns what a meter's counter did that holds nothing back.
-func (b *builder) events(c *Curve) []MeterEvent {
+func (b *builder) events(m *Meter, c *Curve) []MeterEvent {
 	var out []MeterEvent
 	spec := c.Spec()
 	c.Events(b.report.Period, func(_ Date, e *Event) {
 		if e.takes() {
 			return
 		}
-		k := MeterEvent{Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, Note: e.note(&spec)}
+		k := MeterEvent{Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, Note: inUnit(e.note(&spec), m)}
 		switch e.Cause {
 		case CauseRollover:
 			k.KWh = spec.Modulus.Sub(e.Before).Add(e.After)
@@ -104,7 +113,7 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 		if !kWh.IsZero() {
 			out = append(out, Deduction{Meter: m.Key, Cause: CauseCalibration, Rule: "report rule 1", From: from.startMs(b.zone), To: next.startMs(b.zone),
 				KWh: kWh.Mul(open.MPE.Decimal).Shift(-2), TCO2: "0", year: s.Start.Year,
-				Note: fmt.Sprintf("meter %s has no valid calibration from %v to %v: %s %% (%s) of the %s kWh measured then", open.Serial, from, next.Prev(), open.MPE, open.MPESource, kWh)})
+				Note: fmt.Sprintf("meter %s has no valid calibration from %v to %v: %s %% (%s) of the %s %s measured then", open.Serial, from, next.Prev(), open.MPE, open.MPESource, kWh, m.Base())})
 		}
 		open = nil
 	}

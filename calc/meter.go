@@ -20,6 +20,8 @@ type MeterRecord struct {
 	Removed      Instant       `yaml:"removed"`       // left out while it is there
 	InstalledKWh *Number       `yaml:"installed_kWh"` // what its register showed then, before the ratio
 	RemovedKWh   *Number       `yaml:"removed_kWh"`
+	InstalledVal *Number       `yaml:"installed_value"` // in place of the two above, of a meter that counts something else than kWh
+	RemovedVal   *Number       `yaml:"removed_value"`
 	Evidence     string        `yaml:"evidence"`     // document, with hash, that shows it
 	MPE          Number        `yaml:"mpe_percent"`  // maximum permissible error, percent of the energy
 	MPESource    string        `yaml:"mpe_source"`   // standard and class, or certificate
@@ -119,8 +121,10 @@ func (m *Meter) checkRecords() error {
 			return wrong("removed %v is not after installed %v", r.Removed, r.Installed)
 		case i > 0 && (m.Records[i-1].Removed.IsZero() || r.Installed.Before(m.Records[i-1].Removed.Time)):
 			return wrong("it is installed before the one before it is removed; a measuring point has one meter at a time")
-		case r.RemovedKWh != nil && r.Removed.IsZero():
+		case cmp.Or(r.RemovedKWh, r.RemovedVal) != nil && r.Removed.IsZero():
 			return wrong("removed_kWh without removed")
+		case m.Counts == "" && cmp.Or(r.InstalledVal, r.RemovedVal) != nil:
+			return wrong("installed_value and removed_value are of a meter that says what it counts; write installed_kWh and removed_kWh")
 		case r.Ratio.IsNegative() || !r.Ratio.sane():
 			return wrong("ratio %s: want more than 0", r.Ratio)
 		case r.Evidence == "":
@@ -153,7 +157,8 @@ func classPercent(class string) (decimal.Decimal, bool) {
 // register returns what has to be known of the meter's counter: from its file,
 // its records, the serial numbers its device told, and rulings.
 func (p *Project) register(m *Meter) Register {
-	out := Register{Key: m.Register, RatedKW: m.RatedKW.Decimal, StepKWh: m.StepKWh.Decimal, Modulus: m.ModulusKWh.Decimal,
+	rated, step, modulus := m.rating()
+	out := Register{Key: m.Register, Base: m.Counts, RatedKW: rated.Decimal, StepKWh: step.Decimal, Modulus: modulus.Decimal,
 		GapMs: max(gapMs, 2*m.Every.Milliseconds()), HoldMs: m.Hold.Milliseconds(), Installed: true}
 	for i := range m.Records {
 		m.install(&out, i)
@@ -203,7 +208,7 @@ func (m *Meter) install(out *Register, i int) {
 		factor = decimal.Zero
 	}
 	at := r.Installed.UnixMilli()
-	put := Change{At: at, Cause: CauseInstalled, Initial: scaled(r.InstalledKWh, factor), Factor: factor, Why: recordWhy + "serial " + r.Serial + ": " + r.Evidence}
+	put := Change{At: at, Cause: CauseInstalled, Initial: scaled(cmp.Or(r.InstalledKWh, r.InstalledVal), factor), Factor: factor, Why: recordWhy + "serial " + r.Serial + ": " + r.Evidence}
 	if n := len(out.Changes); n > 0 && out.Changes[n-1].Out && out.Changes[n-1].At == at {
 		put.Cause, put.Final = CauseReplacement, out.Changes[n-1].Final
 		out.Changes = out.Changes[:n-1]
@@ -213,7 +218,7 @@ func (m *Meter) install(out *Register, i int) {
 	}
 	out.Changes = append(out.Changes, put)
 	if !r.Removed.IsZero() {
-		out.Changes = append(out.Changes, Change{At: r.Removed.UnixMilli(), Cause: CauseRemoved, Final: scaled(r.RemovedKWh, factor), Out: true, Factor: factor,
+		out.Changes = append(out.Changes, Change{At: r.Removed.UnixMilli(), Cause: CauseRemoved, Final: scaled(cmp.Or(r.RemovedKWh, r.RemovedVal), factor), Out: true, Factor: factor,
 			Why: recordWhy + "serial " + r.Serial + ": " + r.Evidence})
 	}
 }

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"go/token"
@@ -75,6 +76,10 @@ type Meter struct {
 	Unit        string `yaml:"unit"`         // unit i it belongs to; its own when left out
 	Role        string `yaml:"role"`         // RoleCounts or RoleCheck
 
+	Counts     string        `yaml:"counts"`      // what the register counts when that is not energy in kWh: GJ, m3, Nm3 or t
+	RatedPerH  Number        `yaml:"rated_per_h"` // in that unit per hour; in place of rated_kW, as are the next two of the keys with kWh
+	Step       Number        `yaml:"step"`
+	Modulus    Number        `yaml:"modulus"`
 	ModulusKWh Number        `yaml:"modulus_kWh"` // where the register goes on from 0, like 1000000; 0 when not known
 	Every      time.Duration `yaml:"every"`       // how often it is read; completeness is counted by it
 	Hold       time.Duration `yaml:"hold"`        // the register is a power and each value holds so long at most: what is integrated is marked calculated
@@ -193,6 +198,10 @@ func (p *Project) checkMeters() error {
 var maxRatedKW = decimal.New(1, 7)
 
 func (m *Meter) check() error {
+	if err := m.units(); err != nil {
+		return err
+	}
+	rated, step, modulus := m.rating()
 	switch {
 	case !namePattern.MatchString(m.Key):
 		return fmt.Errorf("meter %q: its key must be 1 to 64 letters, digits, '.', '_' and '-'", m.Key)
@@ -206,24 +215,57 @@ func (m *Meter) check() error {
 		return fmt.Errorf("meter %s: parameter: name the symbol of the methodology that it feeds, like EG", m.Key)
 	case m.Unit != "" && !namePattern.MatchString(m.Unit):
 		return fmt.Errorf("meter %s: unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", m.Key, m.Unit)
-	case m.RatedKW.IsZero() != (m.RatedSource == ""):
+	case rated.IsZero() != (m.RatedSource == ""):
 		return fmt.Errorf("meter %s: rated_kW and rated_source go together: a limit needs its nameplate or data sheet", m.Key)
-	case m.RatedKW.IsNegative() || !m.RatedKW.sane() || m.RatedKW.GreaterThan(maxRatedKW) || !m.RatedKW.Shift(6).IsInteger():
-		return fmt.Errorf("meter %s: rated_kW %s: want more than 0, at most 10000000, at most 6 decimals", m.Key, m.RatedKW)
-	case m.StepKWh.IsNegative() || !m.StepKWh.sane():
-		return fmt.Errorf("meter %s: step_kWh %s: want 0 or more", m.Key, m.StepKWh)
-	case m.StepKWh.IsPositive() && m.RatedKW.IsZero():
+	case rated.IsNegative() || !rated.sane() || rated.GreaterThan(maxRatedKW) || !rated.Shift(6).IsInteger():
+		return fmt.Errorf("meter %s: rated_kW %s: want more than 0, at most 10000000, at most 6 decimals", m.Key, rated)
+	case step.IsNegative() || !step.sane():
+		return fmt.Errorf("meter %s: step_kWh %s: want 0 or more", m.Key, step)
+	case step.IsPositive() && rated.IsZero():
 		return fmt.Errorf("meter %s: step_kWh only matters beside rated_kW; give both or neither", m.Key)
-	case m.ModulusKWh.IsNegative() || !m.ModulusKWh.sane():
-		return fmt.Errorf("meter %s: modulus_kWh %s: want more than 0, in kWh, like 1000000", m.Key, m.ModulusKWh)
-	case m.ModulusKWh.IsPositive() && m.RatedKW.IsZero():
+	case modulus.IsNegative() || !modulus.sane():
+		return fmt.Errorf("meter %s: modulus_kWh %s: want more than 0, like 1000000", m.Key, modulus)
+	case modulus.IsPositive() && rated.IsZero():
 		return fmt.Errorf("meter %s: modulus_kWh needs rated_kW: without it a rollover cannot be told from a restart", m.Key)
 	case m.Every < 0 || m.Hold < 0 || m.Hold > 24*time.Hour:
 		return fmt.Errorf("meter %s: every and hold: want durations like 15m; hold at most 24h", m.Key)
-	case m.Calculated() && m.ModulusKWh.IsPositive():
+	case m.Calculated() && modulus.IsPositive():
 		return fmt.Errorf("meter %s: modulus_kWh is of a counter; with hold its register is a power", m.Key)
 	}
 	return m.checkRecords()
+}
+
+// Base returns the unit that the meter's register is followed in.
+func (m *Meter) Base() string { return cmp.Or(m.Counts, "kWh") }
+
+// units reports a key that is in another unit than the meter counts in. It puts what is
+// said in its own unit where it is looked for.
+func (m *Meter) units() error {
+	if m.Counts == "" {
+		if !m.RatedPerH.IsZero() || !m.Step.IsZero() || !m.Modulus.IsZero() {
+			return fmt.Errorf("meter %s: rated_per_h, step and modulus are of a meter that says what it counts; this one counts kWh: write rated_kW, step_kWh, modulus_kWh", m.Key)
+		}
+		return nil
+	}
+	if !slices.Contains([]string{"GJ", "m3", "Nm3", "t"}, m.Counts) {
+		return fmt.Errorf("meter %s: counts %q: want GJ, m3, Nm3 or t, or leave it out for kWh", m.Key, m.Counts)
+	}
+	kWh := !m.RatedKW.IsZero() || !m.StepKWh.IsZero() || !m.ModulusKWh.IsZero()
+	for i := range m.Records {
+		kWh = kWh || m.Records[i].InstalledKWh != nil || m.Records[i].RemovedKWh != nil
+	}
+	if kWh {
+		return fmt.Errorf("meter %s counts %s: write rated_per_h, step, modulus, installed_value and removed_value, not the keys in kW and kWh", m.Key, m.Counts)
+	}
+	return nil
+}
+
+// rating returns what rated power, step and modulus are, in the unit of the meter.
+func (m *Meter) rating() (rated, step, modulus Number) {
+	if m.Counts != "" {
+		return m.RatedPerH, m.Step, m.Modulus
+	}
+	return m.RatedKW, m.StepKWh, m.ModulusKWh
 }
 
 // Location returns the project's zone.
@@ -254,20 +296,20 @@ func (p *Project) Fits(m *Methodology) error {
 			return err
 		}
 	}
-	energy := make(map[string]bool) // parameters that are known to be one
+	known := make(map[[2]string]bool) // of parameters and units that meters count in
 	for i := range p.Meters {
 		k := &p.Meters[i]
-		if k.Parameter == "" || energy[k.Parameter] {
+		if k.Parameter == "" || known[[2]string{k.Parameter, k.Counts}] {
 			continue // a check meter of nothing in particular
 		}
 		a := m.parameter(k.Parameter)
 		if a == nil || !a.Monitored {
 			return fmt.Errorf("meter %s feeds %s, which methodology %v does not monitor; it monitors %s", k.Key, k.Parameter, p.Methodology, m.list(true))
 		}
-		if _, err := energyFactor(a.Unit); err != nil {
-			return fmt.Errorf("meter %s feeds %s, which is in %s: an energy meter cannot give it", k.Key, k.Parameter, a.Unit)
+		if _, err := conversion(unit{k.Base(): 1}, a.Unit); err != nil {
+			return fmt.Errorf("meter %s feeds %s, which is in %s: a meter that counts %s cannot give it; say what it counts, GJ, m3, Nm3 or t", k.Key, k.Parameter, a.Unit, k.Base())
 		}
-		energy[k.Parameter] = true
+		known[[2]string{k.Parameter, k.Counts}] = true
 	}
 	for i := range p.Inputs {
 		d := &p.Inputs[i]

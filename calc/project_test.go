@@ -116,7 +116,7 @@ func TestProjectFits(t *testing.T) {
 		{"meter m1 feeds EF, which", func(p *Project, _ *Methodology) { p.Meters[0].Parameter = "EF" }},
 		{"EI_grid of methodology KS-F3 1.0 has no meter", func(p *Project, _ *Methodology) { p.Meters = p.Meters[:2] }},
 		{"EI_grid of methodology KS-F3 1.0 has no meter", func(p *Project, _ *Methodology) { p.Meters[2].Role = RoleCheck }},
-		{"an energy meter cannot give it", func(_ *Project, m *Methodology) { m.parameter("EI_grid").Unit = "t" }},
+		{"a meter that counts kWh cannot give it", func(_ *Project, m *Methodology) { m.parameter("EI_grid").Unit = "t" }},
 		{"feeds COP_X", func(p *Project, _ *Methodology) { p.Meters[3].Parameter = "COP_X" }},
 	} {
 		p, m := plant(), chiller()

@@ -23,12 +23,13 @@ type Report struct {
 	Differences  []Difference                 `json:"since_seal,omitempty"` // the figures of this report that are not as they were sealed
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal              `json:"claimable_kWh"`
-	Months       map[string]decimal.Decimal   `json:"months"`          // measured kWh by local month of the period, from the first to the last reading
-	Vintages     map[string]map[string]string `json:"vintages"`        // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
-	ER           string                       `json:"ER_tCO2"`         // sum of the whole tonnes of the vintages
-	Meters       map[string]MeterReport       `json:"meters"`          // by Meter.Key, check meters included
-	Units        map[string]map[string]string `json:"units,omitempty"` // by unit i: what is claimable of each of its monitored parameters in the period (EG_MWh)
-	Deductions   []Deduction                  `json:"deductions"`      // all that lies between measured and claimable; never nil
+	Months       map[string]decimal.Decimal   `json:"months"`             // measured kWh by local month of the period, from the first to the last reading
+	Vintages     map[string]map[string]string `json:"vintages"`           // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
+	ER           string                       `json:"ER_tCO2"`            // sum of the whole tonnes of the vintages
+	Meters       map[string]MeterReport       `json:"meters"`             // by Meter.Key, check meters included
+	Counters     map[string]CounterReport     `json:"counters,omitempty"` // by Meter.Key: meters that count something else than kWh
+	Units        map[string]map[string]string `json:"units,omitempty"`    // by unit i: what is claimable of each of its monitored parameters in the period (EG_MWh)
+	Deductions   []Deduction                  `json:"deductions"`         // all that lies between measured and claimable; never nil
 	Inputs       []InputReport                `json:"inputs,omitempty"`
 	Comparisons  []Comparison                 `json:"comparisons,omitempty"`
 	Splits       map[string]SplitReport       `json:"split,omitempty"`    // by vintage, when the project has an allocation
@@ -49,6 +50,72 @@ type MeterReport struct {
 	Imported     int                        `json:"imported,omitempty"`     // of them, how many an operator brought in
 	Completeness *Completeness              `json:"completeness,omitempty"` // when the project says how often it is read
 	Events       []MeterEvent               `json:"events,omitempty"`       // what takes nothing away but a verifier will ask about
+}
+
+// CounterReport holds the figures of a meter that counts something else than kWh, in
+// its unit.
+type CounterReport struct {
+	Role         string                     `json:"role,omitempty"`
+	Kind         string                     `json:"kind,omitempty"`
+	Unit         string                     `json:"unit"` // GJ, m3, Nm3 or t
+	Measured     decimal.Decimal            `json:"measured"`
+	Claimable    decimal.Decimal            `json:"claimable"`
+	Days         map[string]decimal.Decimal `json:"days"`
+	Unread       []string                   `json:"days_without_reading,omitempty"`
+	First        *Count                     `json:"first"`
+	Last         *Count                     `json:"last"`
+	Readings     int                        `json:"readings,omitempty"`
+	Imported     int                        `json:"imported,omitempty"`
+	Completeness *Completeness              `json:"completeness,omitempty"`
+	Events       []CounterEvent             `json:"events,omitempty"`
+}
+
+// Count is a Standing of such a meter, CounterEvent an event of its register.
+type (
+	Count struct {
+		At    time.Time       `json:"at"` // UTC
+		Value decimal.Decimal `json:"value"`
+	}
+	CounterEvent struct {
+		Cause  string          `json:"cause"`
+		Rule   string          `json:"rule"`
+		From   int64           `json:"from"` // ms UTC
+		To     int64           `json:"to"`
+		Amount decimal.Decimal `json:"amount"`
+		Note   string          `json:"note"`
+	}
+)
+
+// counter is the report of a meter in its own unit.
+func (r *MeterReport) counter(unit string) CounterReport {
+	count := func(s *Standing) *Count {
+		if s == nil {
+			return nil
+		}
+		return &Count{s.At, s.KWh}
+	}
+	c := CounterReport{Role: r.Role, Kind: r.Kind, Unit: unit, Measured: r.MeasuredKWh, Claimable: r.ClaimableKWh, Days: r.Days, Unread: r.Unread,
+		First: count(r.First), Last: count(r.Last), Readings: r.Readings, Imported: r.Imported, Completeness: r.Completeness}
+	for _, e := range r.Events {
+		c.Events = append(c.Events, CounterEvent{e.Cause, e.Rule, e.From, e.To, e.KWh, e.Note})
+	}
+	return c
+}
+
+// Of returns the figures of a meter, in the unit that it counts.
+func (r *Report) Of(m *Meter) MeterReport {
+	c, ok := r.Counters[m.Key]
+	if !ok {
+		return r.Meters[m.Key]
+	}
+	standing := func(s *Count) *Standing {
+		if s == nil {
+			return nil
+		}
+		return &Standing{s.At, s.Value}
+	}
+	return MeterReport{Role: c.Role, Kind: c.Kind, MeasuredKWh: c.Measured, ClaimableKWh: c.Claimable, Days: c.Days, Unread: c.Unread,
+		First: standing(c.First), Last: standing(c.Last), Readings: c.Readings, Imported: c.Imported, Completeness: c.Completeness}
 }
 
 // Completeness says how many readings came of those expected, percent with two
@@ -89,14 +156,16 @@ type Forecast struct {
 // kWh hold nothing back: they tell of energy that was not measured. A line below
 // 0 adds to what counts against the project.
 type Deduction struct {
-	Meter string          `json:"meter"`
-	Cause string          `json:"cause"`
-	Rule  string          `json:"rule"`
-	From  int64           `json:"from"` // ms UTC
-	To    int64           `json:"to"`
-	KWh   decimal.Decimal `json:"kWh"`
-	TCO2  string          `json:"tCO2"` // by how much ER would be higher with it, before rounding
-	Note  string          `json:"note"`
+	Meter  string          `json:"meter"`
+	Cause  string          `json:"cause"`
+	Rule   string          `json:"rule"`
+	From   int64           `json:"from"` // ms UTC
+	To     int64           `json:"to"`
+	KWh    decimal.Decimal `json:"kWh"`             // 0 for a meter that counts something else
+	Amount decimal.Decimal `json:"amount,omitzero"` // of such a meter, in Unit
+	Unit   string          `json:"unit,omitempty"`
+	TCO2   string          `json:"tCO2"` // by how much ER would be higher with it, before rounding
+	Note   string          `json:"note"`
 
 	year int // vintage it belongs to
 }
@@ -159,7 +228,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		Months: make(map[string]decimal.Decimal), Vintages: make(map[string]map[string]string),
 		Meters: make(map[string]MeterReport), Deductions: []Deduction{}, Units: make(map[string]map[string]string),
 	}
-	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, extent: e, from: from, units: make(map[string]int), total: new(big.Rat), factors: make(map[string]*big.Rat), raising: make(map[string]bool)}
+	b := &builder{project: p, methodology: m, formulas: f, zone: zone, report: r, extent: e, from: from, units: make(map[string]int), total: new(big.Rat), factors: make(map[counts]*big.Rat), meters: make(map[string]MeterReport), raising: make(map[string]bool)}
 	b.lay()
 	for i := range p.Meters {
 		c := curve(p.Meters[i].Register)
@@ -204,10 +273,11 @@ type builder struct {
 	claimed     map[feed]*tally // what is claimable in the period
 	fed         map[feed]bool
 	steps       []step
-	raising     map[string]bool     // what raises reported
-	factors     map[string]*big.Rat // kWh → unit, by symbol
-	newest      int64               // ms UTC of the newest sample of any meter
-	calendar    []dayOf             // of the period and the day after
+	raising     map[string]bool        // what raises reported
+	factors     map[counts]*big.Rat    // what meters count in → unit of the parameter
+	newest      int64                  // ms UTC of the newest sample of any meter
+	meters      map[string]MeterReport // all of them, those that count something else than kWh in their unit
+	calendar    []dayOf                // of the period and the day after
 }
 
 // meter adds what one meter measured.
@@ -226,9 +296,9 @@ func (b *builder) meter(m *Meter, c *Curve) {
 		b.completeness(m, c, &r)
 	}
 	if b.extent == all {
-		r.Events = b.events(c)
+		r.Events = b.events(m, c)
 	}
-	b.report.Meters[m.Key] = r
+	b.meters[m.Key] = r
 	b.lines = append(b.lines, b.deductions(m, c))
 }
 
@@ -236,15 +306,23 @@ func (b *builder) meter(m *Meter, c *Curve) {
 func (b *builder) finish() {
 	for i := range b.project.Meters {
 		m := &b.project.Meters[i]
-		r := b.report.Meters[m.Key]
+		r := b.meters[m.Key]
 		for k := range b.lines[i] {
 			r.ClaimableKWh = r.ClaimableKWh.Sub(b.lines[i][k].KWh)
 		}
-		b.report.Meters[m.Key] = r
-		if m.Role == RoleCounts {
+		b.meters[m.Key] = r
+		if m.Role != RoleCounts {
+			continue
+		}
+		for _, d := range b.lines[i] {
+			if m.Counts != "" {
+				d.Amount, d.Unit, d.KWh = d.KWh, m.Counts, decimal.Zero
+			}
+			b.report.Deductions = append(b.report.Deductions, d)
+		}
+		if m.Counts == "" {
 			b.report.MeasuredKWh = b.report.MeasuredKWh.Add(r.MeasuredKWh)
 			b.report.ClaimableKWh = b.report.ClaimableKWh.Add(r.ClaimableKWh)
-			b.report.Deductions = append(b.report.Deductions, b.lines[i]...)
 		}
 	}
 	for f, v := range b.claimed {
@@ -254,8 +332,25 @@ func (b *builder) finish() {
 		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
 	b.compare()
+	b.counters()
 	b.forecast()
 	b.seal()
+}
+
+// counters takes the meters that count something else than kWh apart.
+func (b *builder) counters() {
+	for i := range b.project.Meters {
+		m := &b.project.Meters[i]
+		r := b.meters[m.Key]
+		if m.Counts == "" {
+			b.report.Meters[m.Key] = r
+			continue
+		}
+		if b.report.Counters == nil {
+			b.report.Counters = make(map[string]CounterReport)
+		}
+		b.report.Counters[m.Key] = r.counter(m.Counts)
+	}
 }
 
 func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
@@ -370,7 +465,7 @@ func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed
 // of a counting meter. In any other nothing was measured, not even 0.
 func (b *builder) reached(s Span) bool {
 	for i, c := range b.curves {
-		if b.project.Meters[i].Role == RoleCounts && c.First().At != 0 &&
+		if m := &b.project.Meters[i]; m.Role == RoleCounts && m.Counts == "" && c.First().At != 0 &&
 			!s.End.Before(CalendarDay(c.First().At, b.zone)) && !ClosingDay(c.Last().At, b.zone).Before(s.Start) {
 			return true
 		}
@@ -383,7 +478,7 @@ func (b *builder) months() {
 	months := b.report.Period.Months()
 	sums := make([]sum, len(months))
 	for i, c := range b.curves {
-		if b.project.Meters[i].Role != RoleCounts {
+		if m := &b.project.Meters[i]; m.Role != RoleCounts || m.Counts != "" {
 			continue
 		}
 		from := c.Total(b.report.Period.Start)

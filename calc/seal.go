@@ -29,12 +29,20 @@ type Figures struct {
 	ER           string                       `json:"ER_tCO2"`
 	Vintages     map[string]map[string]string `json:"vintages"`
 	Meters       map[string]MeterFigures      `json:"meters"`
+	Counters     map[string]CounterFigures    `json:"counters,omitempty"`
 }
 
 // MeterFigures are those of one meter.
 type MeterFigures struct {
 	MeasuredKWh  decimal.Decimal `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal `json:"claimable_kWh"`
+}
+
+// CounterFigures are those of a meter that counts something else than kWh.
+type CounterFigures struct {
+	Unit      string          `json:"unit"`
+	Measured  decimal.Decimal `json:"measured"`
+	Claimable decimal.Decimal `json:"claimable"`
 }
 
 // Seal is the record of figures that were handed over: who stands for them, by what
@@ -76,6 +84,13 @@ func (r *Report) Figures() Figures {
 	for key := range r.Meters {
 		m := r.Meters[key]
 		f.Meters[key] = MeterFigures{m.MeasuredKWh, m.ClaimableKWh}
+	}
+	for key := range r.Counters {
+		if f.Counters == nil {
+			f.Counters = make(map[string]CounterFigures)
+		}
+		c := r.Counters[key]
+		f.Counters[key] = CounterFigures{c.Unit, c.Measured, c.Claimable}
 	}
 	return f
 }
@@ -163,6 +178,11 @@ func (s *Seal) Differences(r *Report) (out []Difference) {
 		was, is := s.Figures.Meters[key], now.Meters[key]
 		add("meter "+key+" measured_kWh", was.MeasuredKWh.String(), is.MeasuredKWh.String())
 		add("meter "+key+" claimable_kWh", was.ClaimableKWh.String(), is.ClaimableKWh.String())
+	}
+	for _, key := range keysOf(s.Figures.Counters, now.Counters) {
+		was, is := s.Figures.Counters[key], now.Counters[key]
+		add("meter "+key+" measured", was.Measured.String()+" "+was.Unit, is.Measured.String()+" "+is.Unit)
+		add("meter "+key+" claimable", was.Claimable.String()+" "+was.Unit, is.Claimable.String()+" "+is.Unit)
 	}
 	return out
 }

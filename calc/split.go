@@ -6,12 +6,9 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 var hashPattern = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
-
-func cut0(key string) (string, string, bool) { return strings.Cut(key, "\x00") }
 
 // Account takes a part of the credits.
 type Account struct {

@@ -14,17 +14,17 @@ import (
 // vintage computes RE, PE and ER of one calendar year and what each deduction in
 // it comes to, and returns the whole tonnes.
 func (b *builder) vintage(s Span) (*big.Int, error) {
-	in, amounts, counted := b.inputs(), make(map[string]*big.Rat), make(map[string]*sum)
+	in, amounts, counted := b.inputs(), make(map[string]*big.Rat), make(map[counts]*sum)
 	b.methodology.count(in, s)
 	energy := make([]decimal.Decimal, len(b.curves))
 	for i := range b.project.Meters {
 		if m := &b.project.Meters[i]; m.Role == RoleCounts {
 			from, to := b.curves[i].Total(s.Start), b.curves[i].Total(s.End.Next())
 			energy[i] = difference(from, to)
-			if counted[m.Parameter] == nil {
-				counted[m.Parameter] = new(sum)
+			if counted[m.feeds()] == nil {
+				counted[m.feeds()] = new(sum)
 			}
-			counted[m.Parameter].add(from, to)
+			counted[m.feeds()].add(from, to)
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Add(v, b.convert(m, energy[i]))
 		}
@@ -42,14 +42,14 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 		if !held.IsZero() {
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Sub(v, b.convert(m, held))
-			counted[m.Parameter].add(held, decimal.Zero)
+			counted[m.feeds()].add(held, decimal.Zero)
 		}
 	}
-	for symbol, kWh := range counted {
-		if amounts[symbol] == nil {
-			amounts[symbol] = new(big.Rat)
+	for of, amount := range counted {
+		if amounts[of.symbol] == nil {
+			amounts[of.symbol] = new(big.Rat)
 		}
-		amounts[symbol].Add(amounts[symbol], b.converted(symbol, kWh.kWh()))
+		amounts[of.symbol].Add(amounts[of.symbol], b.converted(of, amount.kWh()))
 	}
 	out, err := b.formulas.eval(in)
 	if err != nil {
@@ -124,16 +124,21 @@ func (b *builder) valueOf(in *inputs, symbol, unit string) *big.Rat {
 	return in.units[b.units[unit]].values[symbol]
 }
 
+// counts is a parameter with the unit in which a meter of it counts.
+type counts struct{ symbol, base string }
+
+func (m *Meter) feeds() counts { return counts{m.Parameter, m.Base()} }
+
 func (b *builder) convert(m *Meter, kWh decimal.Decimal) *big.Rat {
-	return b.converted(m.Parameter, kWh)
+	return b.converted(m.feeds(), kWh)
 }
 
-// converted returns an energy in the unit of a parameter.
-func (b *builder) converted(symbol string, kWh decimal.Decimal) *big.Rat {
-	factor := b.factors[symbol]
+// converted returns what was counted in the unit of the parameter.
+func (b *builder) converted(of counts, kWh decimal.Decimal) *big.Rat {
+	factor := b.factors[of]
 	if factor == nil {
-		factor, _ = energyFactor(b.methodology.parameter(symbol).Unit) // Fits has seen to it
-		b.factors[symbol] = factor
+		factor, _ = conversion(unit{of.base: 1}, b.methodology.parameter(of.symbol).Unit) // Fits has seen to it
+		b.factors[of] = factor
 	}
 	r := kWh.Rat()
 	return r.Mul(r, factor)

@@ -110,6 +110,17 @@ func (l *Link) receive(_ mqtt.Client, m mqtt.Message) {
 
 var errAway = errors.New("broker not connected")
 
+// Away says why no message can come at present, nil when they can.
+func (l *Link) Away() error {
+	if l.client.IsConnectionOpen() {
+		return nil
+	}
+	if why, _ := l.why.Load().(string); why != "" {
+		return fmt.Errorf("broker %s is not reached: %s", l.cfg.Broker, why)
+	}
+	return fmt.Errorf("broker %s: %w", l.cfg.Broker, errAway)
+}
+
 // Publish sends at QoS 1 without waiting: an ack that is lost is said again by
 // the next one.
 func (l *Link) Publish(topic string, payload []byte, retain bool) error {

@@ -48,6 +48,17 @@ func (c *Collector) Explain(w io.Writer, reference string, period int) error {
 	return p.Explain(w, m, period, c.settle.curve)
 }
 
+// Recent is Report without events and without the days before one.
+func (c *Collector) Recent(_ context.Context, project string, period int, from calc.Date) (*calc.Report, error) {
+	p, m, err := c.Project(project)
+	if err != nil {
+		return nil, err
+	}
+	c.settle.mu.RLock()
+	defer c.settle.mu.RUnlock()
+	return p.Recent(m, period, from, c.settle.curve)
+}
+
 // Totals is Report without days and events; it costs a fraction.
 func (c *Collector) Totals(_ context.Context, project string, period int) (*calc.Report, error) {
 	p, m, err := c.Project(project)

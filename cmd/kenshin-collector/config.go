@@ -54,12 +54,14 @@ type config struct {
 	Methodologies []string     `yaml:"methodologies"`
 	Projects      []string     `yaml:"projects"`
 	HTTP          struct {
-		Listen    string `yaml:"listen"`
-		Token     string `yaml:"token"`
-		TLS       bool   `yaml:"tls"`
-		CertFile  string `yaml:"cert_file"`
-		KeyFile   string `yaml:"key_file"`
-		PublicURL string `yaml:"public_url"`
+		Listen string `yaml:"listen"`
+		Token  string `yaml:"token"`
+
+		InputToken string `yaml:"input_token"`
+		TLS        bool   `yaml:"tls"`
+		CertFile   string `yaml:"cert_file"`
+		KeyFile    string `yaml:"key_file"`
+		PublicURL  string `yaml:"public_url"`
 	} `yaml:"http"`
 	Log configs.Log `yaml:"log"`
 }
@@ -106,6 +108,9 @@ func (c *config) validate(text []byte) error {
 	}
 	if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
 		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")
+	}
+	if c.HTTP.InputToken != "" && c.HTTP.InputToken == c.HTTP.Token {
+		return wrong("$.http.input_token", "it is the same as `http.token`", "who may read is not who may put amounts in: give it a token of its own")
 	}
 	if err := c.validateTLS(wrong); err != nil {
 		return err

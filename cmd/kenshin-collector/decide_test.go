@@ -114,7 +114,7 @@ func TestFromFileToSeal(t *testing.T) {
 	if same := do(0, "methodology", "explain", "-project", "desk-1"); same != explained {
 		t.Error("methodology explain --project differs from totals --explain")
 	}
-	holds(t, do(0, "export", "days", "-project", "desk-1"), "meter,role,day,measured_kWh,without_reading\n", "pv,,2024-06-01,80040,false\n", "pv,,2024-06-02,0,true\n")
+	holds(t, do(0, "export", "days", "-project", "desk-1"), "meter,role,day,measured,unit,without_reading\n", "pv,,2024-06-01,80040,kWh,false\n", "pv,,2024-06-02,0,kWh,true\n")
 
 	split := []string{"split", "desk-1", "s-1", "-vintage", "2024", "-who", "JC", "-why", "decision 3"}
 	holds(t, do(2, append(split, "-account", "Japan=46", "-account", "Host=45")...), "add up to 91 tCO2, vintage 2024 has 90")

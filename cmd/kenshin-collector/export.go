@@ -83,13 +83,13 @@ func (f *exportFlags) samples(ctx context.Context, col *collector.Collector, p *
 }
 
 func (f *exportFlags) days(p *calc.Project, r *calc.Report, out *csv.Writer) {
-	out.Write([]string{"meter", "role", "day", "measured_kWh", "without_reading"})
+	out.Write([]string{"meter", "role", "day", "measured", "unit", "without_reading"})
 	for i := range p.Meters {
 		m := &p.Meters[i]
-		days, unread := r.Meters[m.Key].Days, r.Meters[m.Key].Unread
+		days, unread := r.Of(m).Days, r.Of(m).Unread
 		for _, d := range slices.Sorted(maps.Keys(days)) {
 			if f.Meter == "" || m.Key == f.Meter {
-				out.Write([]string{m.Key, m.Role, d, days[d].String(), strconv.FormatBool(slices.Contains(unread, d))})
+				out.Write([]string{m.Key, m.Role, d, days[d].String(), m.Base(), strconv.FormatBool(slices.Contains(unread, d))})
 			}
 		}
 	}
@@ -112,8 +112,8 @@ func (f *exportFlags) totals(p *calc.Project, r *calc.Report, out *csv.Writer) {
 	}
 	for i := range p.Meters {
 		if m := &p.Meters[i]; f.Meter == "" || m.Key == f.Meter {
-			out.Write([]string{"meter", m.Key, "measured_kWh", r.Meters[m.Key].MeasuredKWh.String()})
-			out.Write([]string{"meter", m.Key, "claimable_kWh", r.Meters[m.Key].ClaimableKWh.String()})
+			out.Write([]string{"meter", m.Key, "measured_" + m.Base(), r.Of(m).MeasuredKWh.String()})
+			out.Write([]string{"meter", m.Key, "claimable_" + m.Base(), r.Of(m).ClaimableKWh.String()})
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -25,7 +26,7 @@ type importFlags struct {
 	File    string `arg:"" type:"existingfile" help:"CSV file, gzip or not."`
 	Project string `required:"" help:"Reference of the project." placeholder:"REF"`
 	Meter   string `required:"" help:"Key of the meter whose register it is." placeholder:"KEY"`
-	Unit    string `required:"" help:"Unit of the values: Wh, kWh, MWh or GWh; W, kW or MW of a power." placeholder:"UNIT"`
+	Unit    string `required:"" help:"Unit of the values: Wh, kWh, MWh or GWh; W, kW or MW of a power; of a meter that counts something else such as MJ, m3, L or kNm3, or one of them per hour: m3/h." placeholder:"UNIT"`
 	Who     string `help:"Name of the person who brings it in." placeholder:"NAME"`
 	Why     string `help:"Where the file is from." placeholder:"TEXT"`
 	DryRun  bool   `help:"Only say what the file holds and what is odd about it. Nothing is written."`
@@ -134,8 +135,9 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 	fmt.Fprintf(w, "span       %s to %s, longest time between readings %v\n", local(from), local(to), time.Duration(gap)*time.Millisecond)
 	fmt.Fprintf(w, "order      earlier than the line before %d; same time and value again %d; same time, other value %d, the first counts; local times that occur twice %d\n", in.unordered, same, conflicts, in.twice)
 	all := calc.Span{Start: calc.ClosingDay(from, zone), End: calc.ClosingDay(to, zone)}
+	base := cmp.Or(spec.Base, "kWh")
 	energy := c.Energy(all.Start, all.End.Next())
-	fmt.Fprintf(w, "settled alone, by version %d of the counter rules: %s kWh\n", calc.RulesVersion, energy)
+	fmt.Fprintf(w, "settled alone, by version %d of the counter rules: %s %s\n", calc.RulesVersion, energy, base)
 	events, held := make(map[string]int), decimal.Zero
 	c.Events(all, func(_ calc.Date, e *calc.Event) {
 		events[e.Cause] += e.Count
@@ -145,7 +147,7 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 		fmt.Fprintf(w, "             %s: %d\n", cause, events[cause])
 	}
 	if held.IsPositive() {
-		fmt.Fprintf(w, "             held back %s kWh, more than rated power makes\n", held)
+		fmt.Fprintf(w, "             held back %s %s, more than rated power makes\n", held, base)
 	}
 	if c.Pending(all.End) != nil {
 		fmt.Fprintf(w, "             at its end the register is below its value in force: undecided\n")
@@ -155,7 +157,7 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 		problems = errors.Join(problems, fmt.Errorf("--unit %q is none that is known", f.Unit))
 	}
 	if most := spec.RatedKW.Mul(hours); spec.RatedKW.IsPositive() && energy.GreaterThan(most) {
-		problems = errors.Join(problems, fmt.Errorf("%s kWh in %s h are more than rated power of %s kW makes (%s kWh): is --unit %s right?", energy, hours.StringFixed(1), spec.RatedKW, most.StringFixed(0), f.Unit))
+		problems = errors.Join(problems, fmt.Errorf("%s %s in %s h are more than rated power of %s %s makes (%s %s): is --unit %s right?", energy, base, hours.StringFixed(1), spec.RatedKW, strings.Replace(base+"/h", "kWh/h", "kW", 1), most.StringFixed(0), base, f.Unit))
 	}
 	return problems, nil
 }

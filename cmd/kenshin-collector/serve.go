@@ -32,6 +32,7 @@ type source interface {
 	collector.AckSender
 	run(ctx context.Context, receive func(collector.Message)) error
 	close()
+	Away() error
 	drop(edge string) // ends the connection of an edge, if there is one here
 }
 
@@ -55,6 +56,7 @@ func (e embedded) run(ctx context.Context, receive func(collector.Message)) erro
 	return e.Run(ctx)
 }
 func (e embedded) close()           { e.Close() }
+func (e embedded) Away() error      { return nil }
 func (e embedded) drop(edge string) { e.Drop(edge) }
 
 // source opens the way messages come in.
@@ -124,7 +126,7 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 	if col, err = c.open(ctx, in, log); err != nil {
 		return err
 	}
-	server, err := c.pages(col, log.Named("http"))
+	server, err := c.pages(col, in.Away, log.Named("http"))
 	if err != nil {
 		return errors.Join(err, col.Close())
 	}
@@ -165,11 +167,11 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 }
 
 // pages returns the server of API and page.
-func (c *config) pages(col *collector.Collector, log *zap.Logger) (*http.Server, error) {
+func (c *config) pages(col *collector.Collector, away func() error, log *zap.Logger) (*http.Server, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(col.Metrics()...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, Version: configs.Version(version), Log: log,
+	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, InputToken: c.HTTP.InputToken, Inputs: col, Broker: away, Version: configs.Version(version), Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	if err != nil {
 		return nil, err

@@ -171,7 +171,7 @@ func (d *demo) openCenter(ctx context.Context, dir string, key ed25519.PrivateKe
 func (d *demo) openPage(log *zap.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(d.center.Metrics()...)
-	figures, err := api.New(api.Config{Figures: d.center, Deliveries: d.center, Book: d.center.Store(), Version: "demo", Log: log,
+	figures, err := api.New(api.Config{Figures: d.center, Deliveries: d.center, Book: d.center.Store(), Broker: func() error { return nil }, Version: "demo", Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	if err != nil {
 		return err

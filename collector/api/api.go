@@ -4,7 +4,8 @@
 // It promises that figures leave as they were computed: every number is a decimal
 // string with all its digits, a value that is not available is null and says why,
 // and the totals of a period are the very JSON that the commands print. Errors are
-// RFC 9457 problems that say what there is instead. Everything only reads.
+// RFC 9457 problems that say what there is instead. All calls read but one, which
+// puts in an amount that no meter gave; it is there only with a token of its own.
 //
 // The description is OpenAPI 3.1 at /openapi.json. Listening, TLS and the page are
 // left to others.
@@ -47,13 +48,16 @@ type Book interface {
 	LastCheckpoint() string // the newest signed note, "" when there is none yet
 }
 
-// Config names everything an API needs. Every field is required but Token.
+// Config names everything an API needs. Every field is required but Inputs and the tokens.
 type Config struct {
 	Figures    Figures
 	Deliveries Deliveries
 	Book       Book
 	Metrics    http.Handler // answers /metrics
+	Broker     func() error // why no message can come at present; nil when they can
+	Inputs     Inputs       // wanted with InputToken
 	Token      string       // asked of every call but /healthz when set, see Guard
+	InputToken string       // asked of the call that puts inputs in; without one there is no such call
 	Version    string       // of the program
 	Log        *zap.Logger
 }
@@ -66,7 +70,7 @@ type server struct {
 // New returns the handler of /api/, /openapi.json, /healthz, /readyz and
 // /metrics. Other paths are not found.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Figures == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Metrics == nil || cfg.Log == nil {
+	if cfg.Figures == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Metrics == nil || cfg.Broker == nil || cfg.Log == nil || cfg.InputToken != "" && cfg.Inputs == nil {
 		return nil, errors.New("api: a field of the configuration is missing")
 	}
 	s := &server{cfg}
@@ -82,10 +86,17 @@ func New(cfg Config) (http.Handler, error) {
 		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 		c.Security = []map[string][]string{{"token": {}}}
 	}
+	if cfg.InputToken != "" {
+		if c.Components.SecuritySchemes == nil {
+			c.Components.SecuritySchemes = make(map[string]*huma.SecurityScheme)
+		}
+		c.Components.SecuritySchemes["input"] = &huma.SecurityScheme{Type: "http", Scheme: "bearer"}
+	}
 	h := humago.New(mux, c)
 	s.projects(h)
 	s.figures(h)
 	s.state(h)
+	s.inputs(h)
 	if err := s.openAPI(mux, h); err != nil {
 		return nil, err
 	}
@@ -99,18 +110,27 @@ func New(cfg Config) (http.Handler, error) {
 		}
 		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+"; /openapi.json describes what there is")
 	})
-	return open(mux, Guard(cfg.Token, mux)), nil
+	guarded := Guard(cfg.Token, mux)
+	writing := guarded
+	if cfg.InputToken != "" {
+		writing = Guard(cfg.InputToken, mux)
+	}
+	return open(mux, guarded, writing), nil
 }
 
 const description = `What a Kenshin collector knows. Numbers are decimal strings with all their digits. Times are milliseconds since 1970 UTC or RFC 3339. A value that is not available is null; its quality and reason say why. Figures are provisional until the period is sealed.`
 
-// open lets /healthz through to anyone.
-func open(all, guarded http.Handler) http.Handler {
+// open lets /healthz through to anyone, and what is put to those who may write.
+func open(all, guarded, writing http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		if r.URL.Path == "/healthz" {
 			all.ServeHTTP(w, r)
+			return
+		}
+		if r.Method == http.MethodPut {
+			writing.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)

@@ -33,6 +33,8 @@ type fake struct {
 	samples    []wire.Sample
 	checkpoint string
 	fail       string
+	away       error // of the broker
+	entered    []calc.Input
 	asked      int // period of the last report
 }
 
@@ -117,7 +119,7 @@ func handler(t *testing.T, f *fake, token string) (http.Handler, *observer.Obser
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Token: token, Version: "v1.2.3", Log: zap.New(core),
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "kenshin_x 1\n") })})
+		Broker: func() error { return f.away }, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "kenshin_x 1\n") })})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +377,7 @@ func TestNewWantsEverything(t *testing.T) {
 
 func BenchmarkTotals(b *testing.B) {
 	f := newFake()
-	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Metrics: http.NotFoundHandler(), Log: zap.NewNop()})
+	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
 	}

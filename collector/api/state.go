@@ -47,7 +47,7 @@ func (s *server) state(h huma.API) {
 	huma.Register(h, op, func(context.Context, *struct{}) (*body[health], error) {
 		return &body[health]{health{"ok", s.cfg.Version, s.cfg.Book.Size()}}, nil
 	})
-	huma.Register(h, operation("ready", "/readyz", "operation", "Whether figures can be had"),
+	huma.Register(h, operation("ready", "/readyz", "operation", "Whether figures can be had and messages can come"),
 		func(ctx context.Context, _ *struct{}) (*body[health], error) {
 			_, err := s.cfg.Figures.Projects(ctx)
 			if err == nil {
@@ -56,6 +56,9 @@ func (s *server) state(h huma.API) {
 			if err != nil {
 				s.cfg.Log.Error("not ready", zap.Error(err))
 				return nil, huma.Error503ServiceUnavailable("the series store does not answer; the collector's log says why")
+			}
+			if err := s.cfg.Broker(); err != nil {
+				return nil, huma.Error503ServiceUnavailable(err.Error())
 			}
 			return &body[health]{health{"ready", s.cfg.Version, s.cfg.Book.Size()}}, nil
 		})

@@ -36,18 +36,13 @@ type bar struct {
 // days draws the days of the period so far. A day without a reading has no bar
 // and says so in the table.
 func (b *builder) days(p *calc.Project, r *calc.Report) {
-	end := r.Period.End
-	if b.today.Before(end) {
-		end = b.today
-	}
-	var days []calc.Date
-	for d := r.Period.Start; !end.Before(d); d = d.Next() {
-		days = append(days, d)
-	}
+	days := b.shown(r.Period)
 	c := &b.Days
-	if len(days) > maxDays {
-		c.Older = len(days) - maxDays
-		days = days[c.Older:]
+	for d := r.Period.Start; d.Before(days[0]); d = d.Next() {
+		c.Older++
+	}
+	if b.today.Before(days[0]) {
+		days = nil
 	}
 	c.Slots = max(len(days), minSlots)
 	energy, known := make([]decimal.Decimal, len(days)), make([]bool, len(days))
@@ -77,6 +72,25 @@ func (b *builder) days(p *calc.Project, r *calc.Report) {
 		}
 		c.From, c.To = days[0].String(), to.String()
 	}
+}
+
+// shown returns the days of a period that the page shows: the newest ones up to
+// today, and the first one when the period has not begun.
+func (b *builder) shown(period calc.Span) []calc.Date {
+	end := period.End
+	if b.today.Before(end) {
+		end = b.today
+	}
+	days := []calc.Date{period.Start}
+	if end.Before(period.Start) {
+		return days
+	}
+	days = days[:0]
+	for d := end; !d.Before(period.Start) && len(days) < maxDays; d = d.Prev() {
+		days = append(days, d)
+	}
+	slices.Reverse(days)
+	return days
 }
 
 // dayEnergy returns what the meters that count measured on a day, kWh, and

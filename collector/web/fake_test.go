@@ -33,7 +33,7 @@ func (f *fake) Projects(context.Context) ([]*calc.Project, error) {
 	return f.projects, f.err
 }
 
-func (f *fake) Report(context.Context, string, int) (*calc.Report, error) {
+func (f *fake) Recent(context.Context, string, int, calc.Date) (*calc.Report, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := *f.report

@@ -57,7 +57,11 @@ func (b *builder) meter(m *calc.Meter, r *calc.Report) (row meterRow, kW decimal
 	if row.Title == "" {
 		row.Title = m.Key
 	}
-	b.reading(&row, k, b.latest[m.Register], r.Meters[m.Key].Last)
+	rep, unit := r.Of(m), "" // in kWh, as the columns say
+	if m.Counts != "" {
+		unit = " " + m.Counts
+	}
+	b.reading(&row, k, b.latest[m.Register], rep.Last, m.Base())
 	row.Power, row.PowerAge = b.cell(k+"power", "not measured"), b.cell(k+"power-age", "")
 	if m.Power != "" {
 		s := b.latest[m.Power]
@@ -70,16 +74,16 @@ func (b *builder) meter(m *calc.Meter, r *calc.Report) (row meterRow, kW decimal
 		}
 		row.Power, row.PowerAge = b.add(cell{Key: k + "power", Text: text, State: state(ok)}), b.cell(k+"power-age", why)
 	}
-	rep := r.Meters[m.Key]
-	row.Measured = b.cell(k+"measured", grouped(rep.MeasuredKWh))
-	row.Claimable = b.cell(k+"claimable", grouped(rep.ClaimableKWh))
+	row.Complete = b.cell(k+"complete", complete(&rep))
+	row.Measured = b.cell(k+"measured", grouped(rep.MeasuredKWh)+unit)
+	row.Claimable = b.cell(k+"claimable", grouped(rep.ClaimableKWh)+unit)
 	switch day, there := rep.Days[b.today.String()]; {
 	case !r.Period.Contains(b.today):
 		row.Today = b.cell(k+"today", "not in this period")
 	case !there || slices.Contains(rep.Unread, b.today.String()):
 		row.Today = b.cell(k+"today", noReading)
 	default:
-		row.Today = b.cell(k+"today", grouped(day))
+		row.Today = b.cell(k+"today", grouped(day)+unit)
 	}
 	return row, kW, ok
 }
@@ -92,7 +96,7 @@ func state(good bool) string {
 }
 
 // reading fills in the newest sample of the register and how to find its record.
-func (b *builder) reading(row *meterRow, k string, s *wire.Sample, inForce *calc.Standing) {
+func (b *builder) reading(row *meterRow, k string, s *wire.Sample, inForce *calc.Standing, base string) {
 	row.Reading, row.Unit = b.bad(k+"reading", notAvailable), b.cell(k+"unit", "")
 	row.Age, row.Quality, row.Record = b.cell(k+"age", ""), b.bad(k+"quality", noReading), b.cell(k+"record", "")
 	if s == nil {
@@ -107,7 +111,7 @@ func (b *builder) reading(row *meterRow, k string, s *wire.Sample, inForce *calc
 	}
 	row.Quality = b.bad(k+"quality", why(s))
 	if inForce != nil {
-		row.Unit = b.cell(k+"unit", "in force: "+grouped(inForce.KWh)+" kWh")
+		row.Unit = b.cell(k+"unit", "in force: "+grouped(inForce.KWh)+" "+base)
 	}
 }
 

@@ -42,6 +42,9 @@ type view struct {
 	Meters                              []meterRow
 	Deductions                          []deduction
 	Days                                chart
+	Sealed                              *sealed   // nil while nobody has sealed the period
+	Forecast                            *forecast // nil without an estimate of the design document
+	Splits                              []split
 	Edges                               []edgeRow
 	Records, Checkpoint                 cell
 
@@ -71,6 +74,7 @@ type vintage struct {
 
 type meterRow struct {
 	Title, Key, Register, Role          string
+	Complete                            cell
 	Reading, Unit, Age, Quality, Record cell
 	Power, PowerAge                     cell
 	Today, Measured, Claimable          cell
@@ -116,7 +120,7 @@ func (p *Page) gather(ctx context.Context, reference string, period int) (*view,
 		return nil, err
 	}
 	if project := find(projects, b.Reference); project != nil {
-		r, err := p.cfg.Figures.Report(ctx, b.Reference, b.N-1)
+		r, err := p.cfg.Figures.Recent(ctx, b.Reference, b.N-1, b.shown(project.Periods[b.N-1])[0])
 		if err != nil {
 			return nil, err
 		}
@@ -129,6 +133,7 @@ func (p *Page) gather(ctx context.Context, reference string, period int) (*view,
 			b.latest[samples[i].Key()] = &samples[i]
 		}
 		b.totals(r)
+		b.state(r)
 		b.meters(project, r)
 		b.days(project, r)
 	}
@@ -239,9 +244,13 @@ func (b *builder) totals(r *calc.Report) {
 	b.vintages(r)
 	for i := range r.Deductions {
 		d := &r.Deductions[i]
+		kWh := grouped(d.KWh)
+		if d.Unit != "" {
+			kWh = grouped(d.Amount) + " " + d.Unit
+		}
 		b.Deductions = append(b.Deductions, deduction{
 			Meter: d.Meter, Cause: d.Cause, Rule: d.Rule, From: clock(d.From, b.zone), To: clock(d.To, b.zone), Note: d.Note,
-			KWh: grouped(d.KWh), TCO2: groupedText(d.TCO2),
+			KWh: kWh, TCO2: groupedText(d.TCO2),
 		})
 	}
 }
@@ -303,12 +312,20 @@ func (b *builder) edge(id string, through uint64, received int64) {
 	b.Edges = append(b.Edges, row)
 }
 
+// sealedText is what the page says of a seal, which is in no cell.
+func (b *builder) sealedText() string {
+	if b.Sealed == nil {
+		return ""
+	}
+	return fmt.Sprint(*b.Sealed)
+}
+
 // shapeOf identifies everything about the page that is not in a cell.
 func (b *builder) shapeOf() string {
 	h := fnv.New64a()
 	for _, key := range slices.Sorted(maps.Keys(b.cells)) {
 		fmt.Fprintln(h, key)
 	}
-	fmt.Fprint(h, b.Version, b.Reference, b.Title, b.Period, b.State, b.Deductions, len(b.Periods), len(b.Projects))
+	fmt.Fprint(h, b.Version, b.Reference, b.Title, b.Period, b.State, b.Deductions, b.sealedText(), len(b.Periods), len(b.Projects))
 	return fmt.Sprintf("%016x", h.Sum64())
 }

@@ -34,9 +34,9 @@ import (
 // Figures gives projects and what was computed for them.
 type Figures interface {
 	Projects(ctx context.Context) ([]*calc.Project, error)
-	// Report returns the figures of a period as they are settled now; period
-	// counts from 0.
-	Report(ctx context.Context, project string, period int) (*calc.Report, error)
+	// Recent returns the figures of a period as they are settled now, with its days
+	// from one on and without events; period counts from 0.
+	Recent(ctx context.Context, project string, period int, from calc.Date) (*calc.Report, error)
 	// Latest returns the newest sample of every series.
 	Latest(ctx context.Context) ([]wire.Sample, error)
 }

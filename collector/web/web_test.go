@@ -142,6 +142,48 @@ func TestUnknownIsNeverZero(t *testing.T) {
 	}
 }
 
+// TestStateOfThePeriod shows what was sealed beside what the book gives now, the split
+// and the forecast; a seal that is made while the page is open has it fetched anew.
+func TestStateOfThePeriod(t *testing.T) {
+	f := newFake()
+	p := newPage(t, f)
+	before, err := p.gather(t.Context(), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := *f.report
+	r.State = calc.StateSealed
+	r.Seal = &calc.Seal{Revision: 2, Who: "K. <Sato>", Why: "to the verifier", At: f.now.UnixMilli(), Methodology: "JCM_TH_AM001 1.0", Records: 51_000, Figures: calc.Figures{ER: "1005", MeasuredKWh: dec("12000"), ClaimableKWh: dec("11000")},
+		Late: []calc.Late{{First: 7, Last: 9, What: "readings"}}}
+	r.Differences = []calc.Difference{{Figure: "ER_tCO2", Sealed: "1005", Now: "6"}}
+	r.Forecast = &calc.Forecast{Note: "forecast: nothing of it is measured", Days: 20, PeriodDays: 214, SoFar: "6.387526899", Expected: "68.347", Estimate: "70.000"}
+	r.Splits = map[string]calc.SplitReport{"2026": {Proposal: map[string]string{"Japan": "3", "Host": "3"}, Rule: calc.ProposalRule, Decided: map[string]int64{"Japan": 4, "Host": 3}, Who: "both sides", Problem: "decided for 7 tCO2, the vintage has 6"}}
+	m := r.Meters["inv-1"]
+	m.Completeness = &calc.Completeness{Percent: "98.41", Short: map[string]string{"2026-06-03": "40.00"}}
+	r.Meters["inv-1"] = m
+	f.report = &r
+	text := get(p, "/").Body.String()
+	for _, want := range []string{"revision 2 sealed 2026-06-20 11:42:07 by K. &lt;Sato&gt;", "what is below differs from it", "<dt>sealed</dt><dd>1" + thin + "005 tCO₂</dd>", "records 7 to 9, readings", "on the first 51" + thin + "000 records",
+		"<h2>Split of 2026</h2>", "decided for 7 tCO2, the vintage has 6", "<h2>Forecast</h2>"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	got := cellsOf(text)
+	for key, want := range map[string]string{"forecast-expected": "68.347", "forecast-estimate": "70.000", "forecast-days": "day 20 of 214", "split-2026-Japan-decided": "4",
+		"meter-inv-1-complete": "98.41 % of its readings, days below 95 %: 1, of the days shown without a reading: 1", "meter-export-complete": ""} {
+		if got[key] != want {
+			t.Errorf("%s: %q; want %q", key, got[key], want)
+		}
+	}
+	if strings.Contains(text, "provisional until sealed") {
+		t.Error("a sealed period is called provisional")
+	}
+	if after, err := p.gather(t.Context(), "", 0); err != nil || after.Shape == before.Shape {
+		t.Errorf("an open page does not see that the period was sealed: %v", err)
+	}
+}
+
 func TestPeriods(t *testing.T) {
 	f := newFake()
 	p := newPage(t, f)
