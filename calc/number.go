@@ -24,7 +24,7 @@ func (n *Number) UnmarshalYAML(text []byte) error {
 		s = s[1 : len(s)-1]
 	}
 	if !decimalText.MatchString(s) {
-		return fmt.Errorf("number %s: write it as a decimal, like 0.533", s)
+		return fmt.Errorf("number %q: write it as a decimal, like 0.533", s)
 	}
 	d, err := decimal.NewFromString(s)
 	n.Decimal = d

@@ -125,14 +125,14 @@ func (p *Project) Validate() error {
 	if err := checkPeriods(p.Periods); err != nil {
 		return err
 	}
-	if err := checkValues("parameter", p.Parameters); err != nil {
+	if err := checkValues("parameter", "$.parameters", p.Parameters); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
 		if !namePattern.MatchString(name) {
 			return fmt.Errorf("unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", name)
 		}
-		if err := checkValues("unit "+name+": parameter", p.Units[name].Parameters); err != nil {
+		if err := checkValues("unit "+name+": parameter", unitPath(name)+".parameters", p.Units[name].Parameters); err != nil {
 			return err
 		}
 	}
@@ -150,45 +150,62 @@ func (p *Project) Validate() error {
 	return p.checkInputs()
 }
 
-func checkValues(what string, values map[string]Value) error {
+func checkValues(what, path string, values map[string]Value) error {
 	for _, symbol := range slices.Sorted(maps.Keys(values)) {
-		v := values[symbol]
-		switch {
-		case !token.IsIdentifier(symbol):
-			return fmt.Errorf("%s %q is no symbol; write it as the methodology does, like EF_RE", what, symbol)
-		case v.Value == nil:
-			return fmt.Errorf("%s %s has no value", what, symbol)
-		case !v.Value.sane():
-			return fmt.Errorf("%s %s: its value has more than 30 digits before or after the point", what, symbol)
-		case v.Unit == "":
-			return fmt.Errorf("%s %s has no unit; write 1 when it is a plain number", what, symbol)
-		case v.Source == "":
-			return fmt.Errorf("%s %s has no source; name the document and table that a verifier can open", what, symbol)
-		}
-		if _, err := parseUnit(v.Unit); err != nil {
-			return fmt.Errorf("%s %s: %w", what, symbol, err)
+		if err := values[symbol].check(what, symbol); err != nil {
+			return faultAt(path+"."+symbol, err)
 		}
 	}
 	return nil
 }
+
+func (v Value) check(what, symbol string) error {
+	switch {
+	case !token.IsIdentifier(symbol):
+		return fmt.Errorf("%s %q is no symbol; write it as the methodology does, like EF_RE", what, symbol)
+	case v.Value == nil:
+		return fmt.Errorf("%s %s has no value", what, symbol)
+	case !v.Value.sane():
+		return fmt.Errorf("%s %s: its value has more than 30 digits before or after the point", what, symbol)
+	case v.Unit == "":
+		return fmt.Errorf("%s %s has no unit; write 1 when it is a plain number", what, symbol)
+	case v.Source == "":
+		return fmt.Errorf("%s %s has no source; name the document and table that a verifier can open", what, symbol)
+	}
+	if _, err := parseUnit(v.Unit); err != nil {
+		return fmt.Errorf("%s %s: %w", what, symbol, err)
+	}
+	return nil
+}
+
+// faultAt says where in the project's file an error lies.
+func faultAt(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Fault{Path: path, Problem: err.Error()}
+}
+
+func unitPath(name string) string { return "$.units." + name }
+func meterPath(i int) string      { return fmt.Sprintf("$.meters[%d]", i) }
 
 func (p *Project) checkMeters() error {
 	keys, registers := make(map[string]bool), make(map[string]string)
 	for i := range p.Meters {
 		m := &p.Meters[i]
 		if err := m.check(); err != nil {
-			return err
+			return faultAt(meterPath(i), err)
 		}
 		if keys[m.Key] {
-			return fmt.Errorf("meter %s: two meters have this key; give each its own", m.Key)
+			return faultAt(meterPath(i), fmt.Errorf("meter %s: two meters have this key; give each its own", m.Key))
 		}
 		keys[m.Key] = true
 		if other, ok := registers[m.Register]; ok {
-			return fmt.Errorf("meter %s: register %s is already that of meter %s; its energy would count twice", m.Key, m.Register, other)
+			return faultAt(meterPath(i), fmt.Errorf("meter %s: register %s is already that of meter %s; its energy would count twice", m.Key, m.Register, other))
 		}
 		registers[m.Register] = m.Key
 		if _, ok := p.Units[m.Unit]; m.Unit != "" && len(p.Units) > 0 && !ok {
-			return fmt.Errorf("meter %s: unit %q is not among the units of the project", m.Key, m.Unit)
+			return faultAt(meterPath(i), fmt.Errorf("meter %s: unit %q is not among the units of the project", m.Key, m.Unit))
 		}
 	}
 	return nil
@@ -286,13 +303,13 @@ func (p *Project) Registers() []Register {
 // nothing, a unit i without one of its meters.
 func (p *Project) Fits(m *Methodology) error {
 	if pin := (Pin{m.Number, m.Version}); pin != p.Methodology {
-		return fmt.Errorf("project %s is registered under methodology %v, this is %v", p.Reference, p.Methodology, pin)
+		return faultAt("$.methodology", fmt.Errorf("project %s is registered under methodology %v, this is %v", p.Reference, p.Methodology, pin))
 	}
-	if err := p.fit(m, "parameter", p.Parameters, false); err != nil {
+	if err := p.fit(m, "parameter", "$.parameters", p.Parameters, false); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
-		if err := p.fit(m, "unit "+name+": parameter", p.Units[name].Parameters, true); err != nil {
+		if err := p.fit(m, "unit "+name+": parameter", unitPath(name)+".parameters", p.Units[name].Parameters, true); err != nil {
 			return err
 		}
 	}
@@ -304,10 +321,10 @@ func (p *Project) Fits(m *Methodology) error {
 		}
 		a := m.parameter(k.Parameter)
 		if a == nil || !a.Monitored {
-			return fmt.Errorf("meter %s feeds %s, which methodology %v does not monitor; it monitors %s", k.Key, k.Parameter, p.Methodology, m.list(true))
+			return faultAt(meterPath(i), fmt.Errorf("meter %s feeds %s, which methodology %v does not monitor; it monitors %s", k.Key, k.Parameter, p.Methodology, m.list(true)))
 		}
 		if _, err := conversion(unit{k.Base(): 1}, a.Unit); err != nil {
-			return fmt.Errorf("meter %s feeds %s, which is in %s: a meter that counts %s cannot give it; say what it counts, GJ, m3, Nm3 or t", k.Key, k.Parameter, a.Unit, k.Base())
+			return faultAt(meterPath(i), fmt.Errorf("meter %s feeds %s, which is in %s: a meter that counts %s cannot give it; say what it counts, GJ, m3, Nm3 or t", k.Key, k.Parameter, a.Unit, k.Base()))
 		}
 		known[[2]string{k.Parameter, k.Counts}] = true
 	}
@@ -316,32 +333,39 @@ func (p *Project) Fits(m *Methodology) error {
 		a := m.parameter(d.Parameter)
 		switch {
 		case a == nil || !a.Monitored:
-			return fmt.Errorf("input of %s: methodology %v does not monitor that; it monitors %s", d.Parameter, p.Methodology, m.list(true))
+			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v does not monitor that; it monitors %s", d.Parameter, p.Methodology, m.list(true)))
 		case d.Role == RoleCounts && !slices.Contains(a.Options, d.Option):
-			return fmt.Errorf("input of %s: methodology %v offers monitoring option %v for it, not %s", d.Parameter, p.Methodology, a.Options, d.Option)
+			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v offers monitoring option %v for it, not %s", d.Parameter, p.Methodology, a.Options, d.Option))
 		case a.Per == PerUnit && d.Unit == "" && d.Role == RoleCounts:
-			return fmt.Errorf("input of %s: methodology %v has one for each unit; name the unit", d.Parameter, p.Methodology)
+			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v has one for each unit; name the unit", d.Parameter, p.Methodology))
 		}
 	}
 	return p.complete(m)
 }
 
 // fit checks values against the parameters of a methodology.
-func (p *Project) fit(m *Methodology, what string, values map[string]Value, unit bool) error {
+func (p *Project) fit(m *Methodology, what, path string, values map[string]Value, unit bool) error {
 	for _, symbol := range slices.Sorted(maps.Keys(values)) {
-		a := m.parameter(symbol)
-		switch {
-		case a == nil || a.Monitored || a.Calendar:
-			return fmt.Errorf("%s %s is none that methodology %v fixes ex ante; it fixes %s", what, symbol, p.Methodology, m.list(false))
-		case unit && a.Per != PerUnit:
-			return fmt.Errorf("%s %s is one number for the whole project in methodology %v; give it under parameters", what, symbol, p.Methodology)
-		case !sameUnit(a.Unit, values[symbol].Unit):
-			return fmt.Errorf("%s %s is given in %s, methodology %v wants %s; convert it in the file, nothing is converted silently",
-				what, symbol, values[symbol].Unit, p.Methodology, a.Unit)
+		if err := p.fits(m, what, symbol, values[symbol], unit); err != nil {
+			return faultAt(path+"."+symbol, err)
 		}
-		if err := a.within(*values[symbol].Value); err != nil {
-			return fmt.Errorf("%s %w", what, err)
-		}
+	}
+	return nil
+}
+
+func (p *Project) fits(m *Methodology, what, symbol string, v Value, unit bool) error {
+	a := m.parameter(symbol)
+	switch {
+	case a == nil || a.Monitored || a.Calendar:
+		return fmt.Errorf("%s %s is none that methodology %v fixes ex ante; it fixes %s", what, symbol, p.Methodology, m.list(false))
+	case unit && a.Per != PerUnit:
+		return fmt.Errorf("%s %s is one number for the whole project in methodology %v; give it under parameters", what, symbol, p.Methodology)
+	case !sameUnit(a.Unit, v.Unit):
+		return fmt.Errorf("%s %s is given in %s, methodology %v wants %s; convert it in the file, nothing is converted silently",
+			what, symbol, v.Unit, p.Methodology, a.Unit)
+	}
+	if err := a.within(*v.Value); err != nil {
+		return fmt.Errorf("%s %w", what, err)
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (c *Collector) open(ctx context.Context) error {
 	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
 		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}
 	if err := c.ingest.recover(); err != nil {
-		return fmt.Errorf("read the book: %w", err)
+		return fmt.Errorf("read the book: %w; when it is damaged `kenshin-collector repair` sets the damaged records aside", err)
 	}
 	if err := c.decide(ctx); err != nil {
 		return err
@@ -301,7 +301,7 @@ func report(rules *rules, project string, period int, curve func(key string) *ca
 		return nil, fmt.Errorf("project %q: %w", project, ErrUnknown)
 	}
 	if period < 0 || period >= len(p.Periods) {
-		return nil, fmt.Errorf("project %q has no period %d: %w", project, period, ErrUnknown)
+		return nil, fmt.Errorf("project %q has no period %d, its file lists %d: %w", project, period+1, len(p.Periods), ErrUnknown)
 	}
 	m, err := rules.methodology(p.Methodology)
 	if err != nil {

@@ -139,7 +139,7 @@ func (r *rules) apply(d decision) (*calc.Project, error) {
 			return nil, err
 		}
 		if err := p.Validate(); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.Name, err)
+			return nil, located(d, err)
 		}
 		// The file may have held another project before.
 		r.projects = slices.DeleteFunc(r.projects, func(q *calc.Project) bool { return q.Reference != p.Reference && r.names[q.Reference] == d.Name })
@@ -306,15 +306,18 @@ func (r *rules) check() error {
 	}
 	owners := make(map[string]string)
 	for _, p := range r.projects {
+		file := decision{Kind: decideProject, Name: r.names[p.Reference]}
+		file.Text = r.texts[file.key()]
 		m, err := r.methodology(p.Methodology)
 		if err != nil {
-			return fmt.Errorf("project %s: methodology %w", p.Reference, err)
+			return fmt.Errorf("%s: project %s: methodology %w", file.Name, p.Reference, err)
 		}
 		if m == nil {
-			return fmt.Errorf("project %s: methodology %s version %s is not among the methodology files", p.Reference, p.Methodology.Number, p.Methodology.Version)
+			return configs.At(file.Name, []byte(file.Text), "$.methodology", fmt.Sprintf("project %s: methodology %v is not among the methodology files", p.Reference, p.Methodology),
+				"`kenshin-collector methodology check` lists those that come with the program; name others under `methodologies`")
 		}
 		if err := p.Fits(m); err != nil {
-			return err
+			return located(file, err)
 		}
 		for _, spec := range p.Registers() {
 			if other, ok := owners[spec.Key]; ok {
@@ -326,13 +329,18 @@ func (r *rules) check() error {
 	return nil
 }
 
-// located says in which line of a methodology's file an error lies.
+// located says in which line of a decision's file an error lies.
 func located(d decision, err error) error {
 	var f *calc.Fault
 	if errors.As(err, &f) {
-		return configs.At(d.Name, []byte(d.Text), f.Path, f.Problem, cmp.Or(f.Remedy, "check it with `kenshin-collector methodology check`"))
+		return configs.At(d.Name, []byte(d.Text), f.Path, f.Problem, cmp.Or(f.Remedy, remedies[d.Kind]))
 	}
 	return fmt.Errorf("%s: %w", d.Name, err)
+}
+
+var remedies = map[string]string{
+	decideMethodology: "check it with `kenshin-collector methodology check`",
+	decideProject:     "compare it with the methodology, `kenshin-collector methodology show`, and with configs/projects",
 }
 
 // methodology returns the one of a pin with all that it takes over from others,

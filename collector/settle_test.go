@@ -398,10 +398,10 @@ func TestConfigurationsThatDoNotHold(t *testing.T) {
 			c.Projects = []File{{"p.yaml", []byte(strings.Replace(projectYAML, "Asia/Kolkata", "Asia/Kolkatta", 1))}}
 		}, "Asia/Kolkatta"},
 		{"empty", func(c *Config) { c.Projects = []File{{"p.yaml", nil}} }, "p.yaml"},
-		{"no methodology", func(c *Config) { c.Methodologies = nil }, "methodology T-1 version 1.0 is not among"},
+		{"no methodology", func(c *Config) { c.Methodologies = nil }, "methodology T-1 1.0 is not among"},
 		{"another version of it", func(c *Config) {
 			c.Projects = []File{{"p.yaml", []byte(strings.Replace(projectYAML, `version: "1.0"`, `version: "2.0"`, 1))}}
-		}, "version 2.0 is not among"},
+		}, "T-1 2.0 is not among"},
 		{"a parameter it does not have", func(c *Config) {
 			c.Projects = []File{{"p.yaml", []byte(strings.Replace(projectYAML, "{EF:", "{XF:", 1))}}
 		}, "XF"},

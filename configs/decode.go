@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -186,18 +187,28 @@ func shape(t ast.NodeType) string {
 	}
 }
 
+var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
 // lineOf finds the line of the value an error speaks of, 0 when that is not
 // plain: errors of a type's own decoding carry no position.
 func lineOf(body ast.Node, msg string) int {
 	line, found := 0, 0
+	quoted := make(map[string]bool)
+	for _, q := range quotedText.FindAllString(msg, -1) {
+		if text, err := strconv.Unquote(q); err == nil {
+			quoted[text] = true
+		}
+	}
 	if body != nil {
 		ast.Walk(visitor(func(n ast.Node) {
 			if s, ok := n.(ast.ScalarNode); ok && s.Type() != ast.NullType {
-				if text := s.GetToken().Value; text != "" && strings.Contains(msg, text) && len(text) >= found {
-					if len(text) > found {
-						line = s.GetToken().Position.Line
-					}
-					found = len(text)
+				text := s.GetToken().Value
+				size := len(text)
+				if quoted[text] {
+					size += len(msg) // what an error quotes it speaks of
+				}
+				if text != "" && strings.Contains(msg, text) && size > found {
+					line, found = s.GetToken().Position.Line, size
 				}
 			}
 		}), body)

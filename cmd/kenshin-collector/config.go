@@ -272,6 +272,9 @@ func (c *config) describe(w io.Writer) error {
 		ids = append(ids, e.ID)
 	}
 	fmt.Fprintf(w, "edges     %s\n", strings.Join(ids, ", "))
+	if _, err := c.edges(); err != nil {
+		fmt.Fprintf(w, "! the collector cannot start by it yet: %v\n", err)
+	}
 	fmt.Fprintf(w, "methods   %d; `kenshin-collector methodology check` lists those that come with the program\n", len(methodologies))
 	for _, f := range projects {
 		var p calc.Project
