@@ -39,9 +39,12 @@ func (c *cost) add(d cost) {
 // price returns what reading blocks of a unit costs on a link.
 func price(link *modbus.Config, unit uint8, blocks []wire.Block, guess bool) cost {
 	c := cost{guess: guess}
+	var requests []modbus.Request
 	for _, k := range blocks {
-		bytes, time := link.Estimate(unit, k.Count)
-		c.add(cost{1, int(k.Count), bytes, time, false})
+		requests = append(requests, modbus.Request{Unit: unit, Function: k.Function, Address: k.Address, Count: k.Count})
+	}
+	for i, e := range link.Estimate(requests...) {
+		c.add(cost{1, int(blocks[i].Count), e.Bytes, e.Time, false})
 	}
 	return c
 }

@@ -75,8 +75,8 @@ func (q *prober) probe(ctx context.Context, ids []uint8) error {
 // it is asked by both functions, and after each silence the line rests as long.
 func (q *prober) silence() time.Duration {
 	if q.serial() {
-		_, wire := q.link.Estimate(1, 1)
-		return (4*q.link.Timeout + 2*wire).Round(time.Millisecond)
+		once := q.link.Estimate(modbus.Request{Unit: 1, Function: 3, Count: 1})[0].Time
+		return (4*q.link.Timeout + 2*once).Round(time.Millisecond)
 	}
 	return q.link.Timeout + q.link.ConnectDelay + q.link.Gap
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,7 +30,8 @@ type service struct {
 	log   *zap.Logger
 	agent *edge.Agent
 	tell  *notifier
-	open  []openBus
+	open  []openBus                 // run's, and of the reload under way
+	began atomic.Pointer[time.Time] // of the reload under way, nil when there is none
 
 	mu      sync.Mutex // guards the rest
 	cfg     *config
@@ -51,10 +53,14 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	s := &service{log: log, cfg: cfg, tell: newNotifier(os.Getenv)}
 	ac, err := s.prepare(ctx)
 	if err != nil {
-		return configs.Setup(err)
+		return setup(err)
 	}
 	defer ac.Outbox.Close()
-	defer func() { closeBut(s.open, nil) }()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		closeBut(s.open, nil)
+	}()
 	s.agent = edge.New(*ac)
 	listener, err := listen(cfg)
 	if err != nil {
@@ -63,6 +69,17 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	log.Info("polling", zap.String("edge", cfg.Edge), zap.Int("buses", len(ac.Buses)), zap.Duration("interval", cfg.Interval),
 		zap.Stringer("epoch", ac.Outbox.Epoch()), zap.Uint64("records", ac.Outbox.Last()), zap.Uint64("acked", ac.Outbox.Acked()))
 	return s.run(ctx, listener)
+}
+
+// setup marks an error as one of the configuration, unless it is of a disk or of a
+// machine that may work again by itself.
+func setup(err error) error {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return err
+		}
+	}
+	return configs.Setup(err)
 }
 
 // prepare opens what an agent needs.
@@ -118,7 +135,7 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 		others.Go(func() { serveHTTP(ctx, listener, s) })
 		s.log.Info("status", zap.String("http", "http://"+listener.Addr().String()+"/status"))
 	}
-	others.Go(func() { s.tell.watch(ctx, s.agent.Stalled) })
+	others.Go(func() { s.tell.watch(ctx, s.stalled) })
 	others.Go(func() { s.renew(ctx) })
 	others.Go(func() { slim(ctx, edge.RealClock().Sleep) })
 	hup := make(chan os.Signal, 1)
@@ -127,17 +144,64 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.agent.Run(ctx) }()
 	s.tell.say("READY=1\nSTATUS=polling")
+	var reload chan struct{} // closed when the one under way is over, nil when there is none
 	for {
+		next := hup
+		if reload != nil {
+			next = nil
+		}
 		select {
-		case <-hup:
-			s.reload(ctx)
+		case <-next:
+			reload = s.reloading(ctx)
+		case <-reload:
+			reload = nil
 		case <-ctx.Done():
 			s.tell.say("STOPPING=1\nSTATUS=delivering what is left")
-			return <-ended
+			err := <-ended
+			leave(reload)
+			return err
 		case err := <-ended:
+			leave(reload)
 			return err
 		}
 	}
+}
+
+// reloading reloads and returns what is closed when that is over.
+func (s *service) reloading(ctx context.Context) chan struct{} {
+	over := make(chan struct{})
+	began := time.Now()
+	s.began.Store(&began)
+	go func() {
+		defer close(over)
+		defer s.began.Store(nil)
+		s.reload(ctx)
+	}()
+	return over
+}
+
+// leave waits for a reload that is under way, but not for one that hangs in a file
+// system that is gone: nothing ends that but the end of the process.
+func leave(reload <-chan struct{}) {
+	if reload == nil {
+		return
+	}
+	select {
+	case <-reload:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+// stuckAfter is longer than a reload can take on a system that works.
+const stuckAfter = 2 * time.Minute
+
+// stalled returns what does not move any more: names of buses, and the reload.
+func (s *service) stalled() []string {
+	out := s.agent.Stalled()
+	if began := s.began.Load(); began != nil && time.Since(*began) > stuckAfter {
+		out = append(out, "the reload")
+	}
+	return out
 }
 
 // reload takes the configuration file as it is now. Whatever is wrong with it
@@ -185,7 +249,9 @@ func (s *service) change(ctx context.Context) (*config, error) {
 		closeBut(open, s.open)
 		return nil, err
 	}
+	s.mu.Lock()
 	s.open = open
+	s.mu.Unlock()
 	return next, nil
 }
 

@@ -75,7 +75,8 @@ func (l *Limits) forbids(function uint8, from, end int) *Forbidden {
 }
 
 // blocks plans the requests: as few as the limits allow, no value in two of
-// them. Every point is readable.
+// them, and none that is about as long as can be of the length of another. Every
+// point is readable.
 func (p *Profile) blocks(points []wire.Point, bridge uint16) []wire.Block {
 	if p.Limits.Bridge != nil {
 		bridge = min(bridge, *p.Limits.Bridge)
@@ -91,7 +92,7 @@ func (p *Profile) blocks(points []wire.Point, bridge uint16) []wire.Block {
 			b := &out[n-1]
 			have := int(b.Address) + int(b.Count)
 			whole := max(int(q.Address)+int(q.Words), have) - int(b.Address)
-			if int(q.Address) <= have+int(bridge) && whole <= most && p.Limits.forbids(q.Function, have, int(q.Address)) == nil {
+			if int(q.Address) <= have+int(bridge) && whole <= room(out[:n-1], b.Function, most) && p.Limits.forbids(q.Function, have, int(q.Address)) == nil {
 				b.Count = uint16(whole)
 				continue
 			}
@@ -99,4 +100,17 @@ func (p *Profile) blocks(points []wire.Point, bridge uint16) []wire.Block {
 		out = append(out, wire.Block{Function: q.Function, Address: q.Address, Count: q.Words})
 	}
 	return out
+}
+
+// room returns how long a block of a function may be, behind those there are,
+// where none may be longer than most. Over RTU only the length tells answers
+// apart, and a block about as long as can be is not made longer by much for that.
+func room(blocks []wire.Block, function uint8, most int) int {
+	n, least := most, most-min(8, most/8)
+	for _, b := range blocks {
+		if b.Function == function && int(b.Count) > least && n > least {
+			n--
+		}
+	}
+	return n
 }

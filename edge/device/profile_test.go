@@ -212,6 +212,7 @@ func TestBlocks(t *testing.T) {
 		{"any order", device.Limits{}, 0, "3:9:uint16 3:0:uint32", "3:0+10"},
 		{"functions apart", device.Limits{}, 0, "4:0:uint16 3:1:uint16", "3:1+1 4:0+1"},
 		{"125 and no more", device.Limits{}, 0, "3:0:s60 3:60:s65 3:125:uint16", "3:0+125 3:125+1"},
+		{"full ones of different lengths", device.Limits{Registers: 64}, 0, "3:0:s32 3:32:s32 3:64:s32 3:96:s31 3:127:s1 3:128:s1 4:500:s64", "3:0+64 3:64+63 3:127+2 4:500+64"},
 		{"a value is not cut", device.Limits{Registers: 10}, 0, "3:0:s8 3:8:uint64 3:12:uint16", "3:0+8 3:8+5"},
 		{"registers read twice are asked once", device.Limits{}, 0, "3:0:uint64 3:1:uint16 3:2:uint32", "3:0+4"},
 		{"the last register", device.Limits{}, 0, "3:65534:uint32", "3:65534+2"},

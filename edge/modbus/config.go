@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"time"
@@ -119,48 +120,11 @@ func (c *Config) switchGap(unit uint8) time.Duration {
 	return c.SwitchGap
 }
 
-// turnaround is how long a device is taken to think: on the whole, and at least.
-const (
-	turnaround      = 20 * time.Millisecond
-	leastTurnaround = time.Millisecond
-)
-
-// Estimate returns the bytes of a request for count registers of a unit and of
-// its answer, without what TCP adds, and how long it will occupy the bus: bytes
-// on the wire, 20 ms in which the device thinks, and the gap before the next
-// request. SwitchGap is not in it; it comes once per unit and cycle where there
-// are several. Both are 0 for an endpoint that New refuses.
-func (c Config) Estimate(unit uint8, count uint16) (bytes int, busTime time.Duration) {
-	c, e, err := c.parse()
-	if err != nil {
-		return 0, 0
+// most returns how many registers RTU may ask a unit for, 0 for those wanted only.
+func (c *Config) most(unit uint8) uint16 {
+	u := c.Units[unit]
+	if u.Exact {
+		return 0
 	}
-	if e.scheme == schemeTCP {
-		return tcpRequest + tcpHeader + 2 + 2*int(count), turnaround + c.gap(unit)
-	}
-	bytes = rtuRequest + rtuAnswer(count)
-	return bytes, e.line.wire(bytes) + turnaround + max(c.gap(unit), e.line.silence())
-}
-
-// tcpBridge is how many registers of 2 bytes a network carries in the time a
-// request costs the device and the way to it.
-const tcpBridge = 20
-
-// Bridge returns how many registers nobody wants are cheaper to read along than
-// to ask around on this link: a request saved against their bytes. On a serial
-// line the quickest of devices is reckoned with, so that reading along pays with
-// every one.
-func Bridge(endpoint string) (uint16, error) {
-	e, err := parseEndpoint(endpoint)
-	if err != nil {
-		return 0, err
-	}
-	if e.scheme == schemeTCP {
-		return tcpBridge, nil
-	}
-	saved := e.line.wire(rtuRequest+rtuAnswer(0)) + 2*e.line.silence() + leastTurnaround
-	if e.scheme == schemeRTUTCP {
-		saved += turnaround // of the network
-	}
-	return uint16(min(saved/e.line.wire(2), maxCount)), nil
+	return cmp.Or(u.Most, maxCount)
 }

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,10 +22,48 @@ func TestEstimate(t *testing.T) {
 		{Config{Endpoint: "rtutcp://h:1?baud=115200"}, 10, 8 + 25, ms(33*10/115.2 + 20 + 1.75)},
 		{Config{Endpoint: "h:502"}, 10, 0, 0},
 	} {
-		bytes, took := tt.config.Estimate(1, tt.count)
-		if bytes != tt.bytes || (took-tt.time).Abs() > time.Microsecond {
-			t.Errorf("%+v: %d bytes in %v, want %d in %v", tt.config, bytes, took, tt.bytes, tt.time)
+		got := tt.config.Estimate(Request{1, 3, 0, tt.count})[0]
+		if got.Bytes != tt.bytes || (got.Time-tt.time).Abs() > time.Microsecond {
+			t.Errorf("%+v: %+v, want %d in %v", tt.config, got, tt.bytes, tt.time)
 		}
+	}
+}
+
+// TestEstimateIsKept: blocks of one length cost on an RTU line what was said, with
+// what keeps their answers apart.
+func TestEstimateIsKept(t *testing.T) {
+	for name, u := range map[string]Unit{"any length": {}, "exact": {Exact: true}, "a limit": {Most: 5}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := Config{Endpoint: "rtu:///dev/tty", Units: map[uint8]Unit{1: u}}
+				s := &slave{answer: func(s *slave, q question) {
+					s.say(nine600.wire(rtuRequest+rtuAnswer(q.count))+turnaround, words(q))
+				}}
+				b := rtuBus(c, s, schemeRTU)
+				defer b.Close()
+				var requests []Request
+				for i := range uint16(4) {
+					requests = append(requests, Request{1, 3, 100 * i, 4})
+				}
+				bytes, want := 0, time.Duration(0)
+				for _, e := range c.Estimate(requests...) {
+					bytes, want = bytes+e.Bytes, want+e.Time
+				}
+				start, sent := time.Now(), 0
+				for _, r := range requests {
+					if err := ask(t, b, 1, r.Address, r.Count); err != nil {
+						t.Error(err)
+					}
+				}
+				for _, n := range s.counts() {
+					sent += rtuRequest + rtuAnswer(n)
+				}
+				took := time.Since(start) + nine600.silence() // the last is not waited for
+				if sent != bytes || (took-want).Abs() > 20*time.Millisecond {
+					t.Errorf("%d bytes in %v; %d in %v were estimated", sent, took, bytes, want)
+				}
+			})
+		})
 	}
 }
 

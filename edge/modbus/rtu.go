@@ -2,7 +2,6 @@ package modbus
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,12 +65,7 @@ func (l *rtu) ask(ctx context.Context, q question) (uint16, error) {
 			return 0, err
 		}
 	}
-	u := l.cfg.Units[q.unit]
-	most := cmp.Or(u.Most, maxCount)
-	if u.Exact {
-		most = 0
-	}
-	p, ok := l.debts.ask(q, most, l.cfg.timeout(q.unit), time.Now())
+	p, ok := l.debts.ask(q, l.cfg.most(q.unit), l.cfg.timeout(q.unit), time.Now())
 	if !ok {
 		return 0, fmt.Errorf("%w: not asked, since the answer to an earlier request may still come and would look the same", ErrTimeout)
 	}

@@ -72,13 +72,13 @@ func EncodeBatch(b *Batch, declarations map[Hash]*Declaration) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode batch: %w", err)
 	}
-	pool := thorough
+	compress := squeeze
 	if len(c.Wall) == len(c.Groups) { // one reading of each device
-		pool = quick
+		compress = squash
 	}
 	m := &wirepb.Batch{
 		Format: Format, Edge: b.Edge, Epoch: b.Epoch[:], Boot: b.Boot[:], First: b.First, Last: b.Last,
-		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: squeeze(body, pool), Kept: b.Kept,
+		Prev: b.Prev[:], Chain: b.Chain[:], Compression: deflate, Size: uint32(len(body)), Body: compress(body), Kept: b.Kept,
 	}
 	if len(m.Body) >= len(body) {
 		m.Compression, m.Body = plain, body
@@ -166,30 +166,23 @@ func header(m *wirepb.Batch, lim Limits) (*Batch, error) {
 	return b, nil
 }
 
-// The thorough compressor has 1.5 MB of tables and clears them for each batch: to
-// an edge that delivers every second that is most of its memory, and more time
-// than compressing takes. One snapshot of each device comes out as small without:
-// within 2 % for ten devices, 10 % for one.
-var quick, thorough = deflaters(flate.BestSpeed), deflaters(6)
-
-// deflaters keeps compressors of a level for as long as they are used.
-func deflaters(level int) *sync.Pool {
-	return &sync.Pool{New: func() any {
-		w, err := flate.NewWriter(io.Discard, level)
-		if err != nil {
-			panic(err) // the level is a constant
-		}
-		return w
-	}}
-}
+// writers are compressors of the standard library, for batches of many readings of
+// each device, as long as they are used.
+var writers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(io.Discard, 6)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return w
+}}
 
 // An inflater has 44 KB of tables.
 var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
-func squeeze(body []byte, pool *sync.Pool) []byte {
+func squeeze(body []byte) []byte {
 	var out bytes.Buffer
-	w := pool.Get().(*flate.Writer)
-	defer pool.Put(w)
+	w := writers.Get().(*flate.Writer)
+	defer writers.Put(w)
 	w.Reset(&out)
 	w.Write(body) // a bytes.Buffer takes everything
 	w.Close()
