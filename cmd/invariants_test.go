@@ -205,8 +205,8 @@ func (k edgeKey) piece(root string, b *wire.Batch, first, last uint64) (collecto
 // in pieces and in order, to the other shuffled and repeated, and wants the same
 // figures of both: I2, I4. The figures of the book itself may differ by the last
 // readings, when these were dated ahead of the time at which they came. Events are
-// not compared: where a clock went back and gave two readings the same time the
-// first to come counts, and how the register seems to have gone hangs on that.
+// not compared: where a clock was set back, how long a dip seems to have lasted can
+// hang on the order of arrival; what was counted does not.
 func checkOrder(book *store.Store, cfg collector.Config, keys map[string]edgeKey, project string, rng *rand.Rand) error {
 	var pieces []collector.Message
 	err := book.Scan(0, func(r *store.Record) error {
