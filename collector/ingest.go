@@ -214,6 +214,9 @@ func (in *ingest) answer(group []Message, list []judged, now int64) {
 		default:
 			in.metrics.stored.Inc()
 		}
+		if errors.Is(j.err, errFork) || errors.Is(j.err, errBrokenChain) {
+			streams[stream{j.batch.Edge, j.batch.Epoch}] = true // so that a box that went on from an old copy finds out
+		}
 		if j.err == nil {
 			s := stream{j.batch.Edge, j.batch.Epoch}
 			streams[s] = true
