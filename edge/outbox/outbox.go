@@ -139,8 +139,7 @@ func (b *Outbox) open() (Report, error) {
 		return report, err
 	}
 	if !found {
-		id = identity{edge: b.edge, epoch: newEpoch()}
-		if err := id.store(b.fs, b.dir); err != nil {
+		if id, err = b.identify(&report); err != nil {
 			return report, err
 		}
 	}

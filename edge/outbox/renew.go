@@ -15,6 +15,8 @@ import (
 // Report says what Open found that was not as it should be.
 type Report struct {
 	Journal journal.Report // of the epoch that was found
+	// Identity says what became of an outbox without its identity, "" when it had one.
+	Identity string
 	// Renewed says why a new epoch was begun, "" when it was not.
 	Renewed string
 	Old     string // folder of the old epoch, which stays as it is
@@ -23,11 +25,14 @@ type Report struct {
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" }
+func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" }
 
 // String says for people what was found and done.
 func (r Report) String() string {
 	var parts []string
+	if r.Identity != "" {
+		parts = append(parts, r.Identity)
+	}
 	if !r.Journal.Clean() {
 		parts = append(parts, r.Journal.String())
 	}

@@ -401,3 +401,29 @@ func TestOldCopyFoundByAnAck(t *testing.T) {
 		t.Errorf("opened a third time: %v", report)
 	}
 }
+
+// TestIdentityIsMissing: with one epoch there the outbox goes on in it; with several
+// nobody can tell which was the last, and the report says what stays where.
+func TestIdentityIsMissing(t *testing.T) {
+	dir, records, epoch := filled(t, 60, 40)
+	if err := os.Remove(filepath.Join(dir, identityFile)); err != nil {
+		t.Fatal(err)
+	}
+	b, report := mustOpen(t, dir, 4*minMax)
+	if b.Epoch() != epoch || b.Last() != 60 || b.Acked() != 40 || report.Clean() || !strings.Contains(report.String(), "was missing") {
+		t.Errorf("epoch as before: %v, %d records, %d acked, %v", b.Epoch() == epoch, b.Last(), b.Acked(), report)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	garble(t, records, 50) // a new epoch begins beside the old one
+	b, _ = openFound(t, dir, 4*minMax)
+	second := b.Epoch()
+	if err := errors.Join(b.Close(), os.Remove(filepath.Join(dir, identityFile))); err != nil {
+		t.Fatal(err)
+	}
+	b, report = mustOpen(t, dir, 4*minMax)
+	if b.Epoch() == epoch || b.Epoch() == second || b.Last() != 0 || !strings.Contains(report.String(), "2 epochs") {
+		t.Errorf("%d records, %v", b.Last(), report)
+	}
+}
