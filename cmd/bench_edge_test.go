@@ -383,7 +383,13 @@ func (l *live) report(b *testing.B) agentReport {
 // cpu returns how long the agent's threads ran.
 func (l *live) cpu(b *testing.B) time.Duration {
 	b.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", l.agent.cmd.Process.Pid))
+	return processor(b, l.agent.cmd.Process.Pid)
+}
+
+// processor returns how long the threads of a process ran that it has now.
+func processor(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
 		b.Skipf("CPU time to the ns needs /proc/PID/task/*/schedstat: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ type boxSite struct {
 	addr   string
 	e      *loadEdge
 	link   chan struct{} // closed when there is one
+	seen   witness
 
 	box   *outbox.Outbox
 	agent *edge.Agent
@@ -37,7 +39,7 @@ type boxSite struct {
 }
 
 func newBoxSite(t *testing.T) *boxSite {
-	s := &boxSite{t: t, dir: t.TempDir(), e: newLoadEdge(1, 8), link: make(chan struct{})}
+	s := &boxSite{t: t, dir: t.TempDir(), e: newLoadEdge(1, 8), link: make(chan struct{}), seen: make(witness)}
 	_, s.center = loadCenter(t, s.dir, []*loadEdge{s.e})
 	s.addr = s.e.conn.RemoteAddr().String()
 	s.e.conn.Close() // the agent takes its place
@@ -104,8 +106,7 @@ func (s *boxSite) delivered(dir string) {
 		s.t.Fatal(err)
 	}
 	s.center.interrupt(time.Minute)
-	seen := make(witness)
-	if err := seen.outboxes(map[string]string{s.e.id: dir}); err != nil {
+	if err := s.seen.outboxes(map[string]string{s.e.id: dir}); err != nil {
 		s.t.Fatal(err)
 	}
 	key, err := configs.Key(filepath.Join(s.dir, "data"), "collector")
@@ -117,7 +118,7 @@ func (s *boxSite) delivered(dir string) {
 		s.t.Fatal(err)
 	}
 	defer book.Close()
-	if err := checkBook(book, seen); err != nil {
+	if err := checkBook(book, s.seen); err != nil {
 		s.t.Error(err)
 	}
 }
@@ -184,5 +185,44 @@ func boxDiskFails(t *testing.T) {
 	if after.Epoch != before.Epoch || after.Outbox.Held > 0 {
 		t.Errorf("on the mended disk: %v %+v, before %v %+v", after.Epoch, after.Outbox, before.Epoch, before.Outbox)
 	}
+	s.delivered(box)
+}
+
+// boxOldCopy: a box is put back to how it was a while ago. It finds that the
+// collector has other records under its numbers, ends, and started again goes on
+// in a new epoch with what it read since.
+func boxOldCopy(t *testing.T) {
+	s := newBoxSite(t)
+	close(s.link)
+	box, copied := filepath.Join(t.TempDir(), "outbox"), filepath.Join(t.TempDir(), "copy")
+	s.start(box)
+	s.until("some records", func(s edge.Status) bool { return s.Outbox.Acked > 50 })
+	if err := errors.Join(s.end(), os.CopyFS(copied, os.DirFS(box))); err != nil {
+		t.Fatal(err)
+	}
+	s.start(box)
+	was := s.box.Acked()
+	before := s.until("more records", func(s edge.Status) bool { return s.Outbox.Acked > was+20 })
+	if err := errors.Join(s.end(), os.RemoveAll(box), os.Rename(copied, box)); err != nil {
+		t.Fatal(err)
+	}
+	s.start(box)
+	select {
+	case err := <-s.done:
+		if !errors.Is(err, outbox.ErrOldCopy) {
+			t.Fatalf("the agent ended with %v, want that its outbox is an old copy", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the agent did not find out")
+	}
+	if err := s.box.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.start(box)
+	after := s.until("delivery", func(s edge.Status) bool { return s.Outbox.Acked > 20 })
+	if after.Epoch == before.Epoch {
+		t.Error("it went on in the old epoch")
+	}
+	s.seen.of(stream{s.e.id, before.Epoch}).mixed = true
 	s.delivered(box)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -238,7 +239,8 @@ func report(b *testing.B, edges []*loadEdge) {
 
 // BenchmarkLoad is KENSHIN_LOAD_EDGES edges (5,000) that send a batch of 20
 // readings every 5 s each, for KENSHIN_LOAD_SECONDS (10): target p99 from making
-// a batch to its ack below 1 s, the collector below 512 MB resident and flat.
+// a batch to its ack below 1 s, the collector below 512 MB resident and flat. The
+// edges make, compress and sign on the same processors; what they take is apart.
 func BenchmarkLoad(b *testing.B) {
 	const every, readings = 5 * time.Second, 20
 	span := time.Duration(number(b, "KENSHIN_LOAD_SECONDS", 10)) * time.Second
@@ -249,7 +251,7 @@ func BenchmarkLoad(b *testing.B) {
 		}
 		_, p := loadCenter(b, b.TempDir(), edges)
 		ctx, stop := context.WithTimeout(b.Context(), span)
-		began := time.Now()
+		began, center, own := time.Now(), processor(b, p.cmd.Process.Pid), processor(b, os.Getpid())
 		sent := 0
 		var half float64
 		for i := 0; ctx.Err() == nil; i++ { // one goroutine, evenly over the 5 s
@@ -267,6 +269,8 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		}
 		took := time.Since(began)
+		b.ReportMetric(100*float64(processor(b, p.cmd.Process.Pid)-center)/float64(took), "%-cpu-collector")
+		b.ReportMetric(100*float64(processor(b, os.Getpid())-own)/float64(took), "%-cpu-edges")
 		stop()
 		drained(b, edges)
 		rss, peak := memory(b, p.cmd.Process.Pid)
@@ -296,7 +300,7 @@ func BenchmarkFlood(b *testing.B) {
 		_, p := loadCenter(b, b.TempDir(), append(slices.Clone(edges), live...))
 		ctx, stop := context.WithCancel(b.Context())
 		var flood, living sync.WaitGroup
-		began := time.Now()
+		began, center, own := time.Now(), processor(b, p.cmd.Process.Pid), processor(b, os.Getpid())
 		for _, e := range edges {
 			flood.Go(func() {
 				for i := range total / edgesCount {
@@ -321,6 +325,8 @@ func BenchmarkFlood(b *testing.B) {
 		flood.Wait()
 		drained(b, edges)
 		took := time.Since(began)
+		b.ReportMetric(100*float64(processor(b, p.cmd.Process.Pid)-center)/float64(took), "%-cpu-collector")
+		b.ReportMetric(100*float64(processor(b, os.Getpid())-own)/float64(took), "%-cpu-edges")
 		stop()
 		living.Wait()
 		drained(b, live)

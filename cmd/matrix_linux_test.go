@@ -32,6 +32,7 @@ var matrix = []struct {
 	{"outbox disk full", boxDiskFull, "edge/outbox TestWhatGoesFirst"},
 	{"outbox disk fails", boxDiskFails, "edge/outbox TestHeldWhileTheDiskFails"},
 	{"box imaged anew", simulated(3, 6, fault{At: 130, Kind: "edge-anew"}, fault{At: 180, For: 60, Kind: "away"}, fault{At: 200, Kind: "edge-anew"}), "collector TestAnotherEpoch"},
+	{"box put back to an old copy", boxOldCopy, "edge TestOldCopyEnds"},
 	{"cloned card", clonedCard, "collector TestForkWithinAGroup"},
 	{"months of backlog", monthsOfBacklog, "edge TestLiveBeforeBacklog"},
 	{"collector disk full", collectorDiskFull, "collector TestABookThatCannotBeWritten"},

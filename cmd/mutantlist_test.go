@@ -38,4 +38,5 @@ var mutants = []mutant{
 	{"readings before their declaration are lost", "collector/settle.go", "s.wait(b.Edge, r.Index, rec.Reading.Declaration)", "_ = r.Index", "TestReadingsWaitForTheirDeclaration", "collector"},
 	{"the cursor runs ahead of the samples", "collector/settle.go", "		u.Cursor = r.Index + 1\n", "		u.Cursor = r.Index + 2\n", "TestTotalsEqualTheBook|TestTotals|TestCrashBeforeSettling", "collector"},
 	{"what the disk does not take is lost", "edge/keep.go", "a.cfg.Outbox.Keep(recs...)", "func() error { _, err := a.cfg.Outbox.Append(recs...); return err }()", "TestFullOutbox", "edge"},
+	{"an old copy goes on for ever", "edge/publish.go", "if p.strange >= strangeAcks {", "if false {", "TestOldCopyEnds", "edge"},
 }

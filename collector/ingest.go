@@ -42,10 +42,11 @@ type ingest struct {
 	metrics *metrics
 	queue   chan Message
 
-	mu    sync.Mutex // guards rules, heads and seen
+	mu    sync.Mutex // guards rules, heads, seen and told
 	rules *rules
 	heads map[stream]*head
 	seen  map[string]edgeState
+	told  map[string]told // by reason
 
 	decisions []uint64 // records of the book that were decisions when it was opened
 }
@@ -204,15 +205,14 @@ func (in *ingest) answer(group []Message, list []judged, now int64) {
 		case j.err != nil:
 			reason := reasonOf(j.err)
 			in.metrics.rejected.WithLabelValues(reason).Inc()
-			level := zap.WarnLevel
-			if reason == reasonFork || reason == reasonBook {
-				level = zap.ErrorLevel // two boxes with one key, or a book that has changed
-			}
-			in.cfg.Log.Log(level, "message refused", zap.String("topic", m.Topic), zap.String("reason", reason), zap.Error(j.err))
+			in.tell(m.Topic, reason, j.err, now)
 		case j.verdict == repeated:
 			in.metrics.repeated.Inc()
 		default:
 			in.metrics.stored.Inc()
+		}
+		if errors.Is(j.err, errFork) || errors.Is(j.err, errBrokenChain) {
+			streams[stream{j.batch.Edge, j.batch.Epoch}] = true // so that a box that went on from an old copy finds out
 		}
 		if j.err == nil {
 			s := stream{j.batch.Edge, j.batch.Epoch}
@@ -229,6 +229,31 @@ func (in *ingest) answer(group []Message, list []judged, now int64) {
 	for s := range streams {
 		in.ack(s)
 	}
+}
+
+// told is when a refusal for a reason was last logged, ms, and how many were not since.
+type told struct {
+	at   int64
+	more int
+}
+
+const tellEvery = 10_000 // ms between two lines for one reason: a stranger must not fill the log
+
+// tell logs a refusal, unless one for the same reason was logged just now. Each of
+// them is among the dead letters and in the metrics.
+func (in *ingest) tell(topic, reason string, err error, now int64) {
+	t := in.told[reason]
+	if t.at > 0 && now >= t.at && now-t.at < tellEvery {
+		t.more++
+		in.told[reason] = t
+		return
+	}
+	level := zap.WarnLevel
+	if reason == reasonFork || reason == reasonBook {
+		level = zap.ErrorLevel // two boxes with one key, or a book that has changed
+	}
+	in.cfg.Log.Log(level, "message refused", zap.String("topic", topic), zap.String("reason", reason), zap.Error(err), zap.Int("more_since_the_last_line", t.more))
+	in.told[reason] = told{at: now}
 }
 
 // checkAll checks messages one by one, on all processors: signatures and hashes

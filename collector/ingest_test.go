@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -189,8 +190,16 @@ func TestRefusedMessages(t *testing.T) {
 			if got := r.batches(); !slices.Equal(got, []string{string(good.Payload), string(neighbour.Payload)}) {
 				t.Errorf("%d batches in the book", len(got))
 			}
-			if got := r.acks.sent[acked:]; len(got) != 1 || got[0].Edge != "site-2" || got[0].Through != 10 {
-				t.Errorf("acks %+v, want one to the neighbour", got)
+			told := make(map[string]uint64)
+			for _, a := range r.acks.sent[acked:] {
+				told[a.Edge] = a.Through
+			}
+			want := map[string]uint64{"site-2": 10}
+			if tt.reason == reasonFork || tt.reason == reasonChain {
+				want["site-1"] = 5 // so that who has another history finds out
+			}
+			if !maps.Equal(told, want) {
+				t.Errorf("acked %v, want %v", told, want)
 			}
 			l := r.letters()
 			if done != 1 || len(l) != 1 || l[0].Reason != tt.reason || l[0].Topic != tt.m.Topic || l[0].Detail == "" ||

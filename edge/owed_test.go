@@ -3,6 +3,7 @@ package edge
 import (
 	"crypto/ed25519"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,5 +214,34 @@ func TestStaleGeneration(t *testing.T) {
 	at(6, 20)
 	if box.Acked() != 20 || p.known.generation != 6 {
 		t.Errorf("the only collector there is was not believed: acked %d", box.Acked())
+	}
+}
+
+// TestOldCopyEnds: acks of records that were never here end the publisher when
+// nothing else is heard, and leave word for the next opening.
+func TestOldCopyEnds(t *testing.T) {
+	box := openBox(t, outbox.Options{})
+	fill(t, box, 30)
+	p, _ := silentPublisher(t, box)
+	envelope := func(signer byte) []byte {
+		text, err := wire.EncodeAck(&wire.Ack{Edge: "site-1", Epoch: box.Epoch(), Generation: 1, Through: 40, Chain: wire.Hash{1}})
+		if err == nil {
+			text, err = wire.Seal(wire.AckType, text, seeded(signer))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for range strangeAcks - 1 {
+		if err := p.event(linkEvent{ack: envelope(1)}); err != nil {
+			t.Fatalf("ended before it is sure: %v", err)
+		}
+	}
+	if err := p.event(linkEvent{ack: envelope(3)}); err != nil { // nobody the edge knows
+		t.Errorf("a stranger's ack ended it: %v", err)
+	}
+	if err := p.event(linkEvent{ack: envelope(1)}); !errors.Is(err, outbox.ErrOldCopy) || !strings.Contains(err.Error(), "new epoch") {
+		t.Errorf("%v, want that this is an old copy and what to do", err)
 	}
 }

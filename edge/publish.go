@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -37,6 +38,7 @@ type publisher struct {
 	paced    time.Time // before it no more backlog is sent
 	believed time.Time // before it an ack is not taken for a sign of loss again
 	apart    time.Time // since when there is no connection, zero when there is
+	strange  int       // acks in a row of records that were never here
 }
 
 // publish runs until ctx ends or the outbox can no longer be read.
@@ -59,7 +61,9 @@ func (a *Agent) publish(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case e := <-p.events:
-			p.event(e)
+			if err := p.event(e); err != nil {
+				return err
+			}
 		case <-timer.C:
 			p.timeout(ctx)
 		}
@@ -198,14 +202,27 @@ func (p *publisher) cut(r wire.Range) (last uint64, envelope []byte, err error) 
 	return last, envelope, err
 }
 
-func (p *publisher) event(e linkEvent) {
+// event takes what the link tells. The error is one that ends the publisher.
+func (p *publisher) event(e linkEvent) error {
 	if e.connected {
 		p.rewind() // whatever was on its way may be lost with the old connection
-		return
+		return nil
 	}
-	if err := p.acked(e.ack); err != nil {
+	err := p.acked(e.ack)
+	if errors.Is(err, outbox.ErrOldCopy) {
+		p.strange++
+	} else if err == nil {
+		p.strange = 0
+	}
+	if p.strange >= strangeAcks {
+		// Numbers once used cannot be used again. What is here goes on in a new
+		// epoch, which begins when the outbox is opened.
+		return fmt.Errorf("%w; started again the agent goes on in a new epoch", errors.Join(err, p.cfg.Outbox.Disown()))
+	}
+	if err != nil {
 		p.cfg.Log.Warn("ack ignored", zap.Error(err))
 	}
+	return nil
 }
 
 // acked takes one ack.

@@ -41,6 +41,7 @@ const (
 	batchRecords = 500       // of one batch at most
 	batchBytes   = 160 << 10 // of records in one batch before compression
 	maxAckWait   = time.Minute
+	strangeAcks  = 3                // in a row of records that were never here, before the outbox is taken for an old copy
 	rebuildAfter = 3                // ack timeouts in a row before the client itself is suspected
 	rebuildApart = 10 * time.Minute // without a connection likewise; longer than the client ever waits
 	liveRoom     = 2                // places in the window that backlog leaves to live readings

@@ -15,6 +15,7 @@ import (
 const (
 	cursorFile    = "acked"
 	suspectFile   = "suspect"
+	disownedFile  = "disowned"
 	slotBytes     = 64
 	slotDistance  = 4096 // so that no sector, and no page, holds both
 	cursorVersion = 1

@@ -102,3 +102,24 @@ func (id identity) store(fsys journal.FS, dir string) error {
 	}
 	return fsys.SyncDir(dir)
 }
+
+// identify makes an identity where there is none: of a new outbox, or of one that
+// has lost the file. With one epoch there it is that one's; which of several was
+// the last nobody can tell, so a new one begins and the report says so.
+func (b *Outbox) identify(report *Report) (identity, error) {
+	names, err := b.fs.ReadDir(b.dir)
+	if err != nil {
+		return identity{}, err
+	}
+	id := identity{edge: b.edge, epoch: newEpoch()}
+	there := epochs(names)
+	switch len(there) {
+	case 0:
+	case 1:
+		id.epoch = there[0]
+		report.Identity = fmt.Sprintf("the file %s was missing and was written again for epoch %v", identityFile, id.epoch)
+	default:
+		report.Identity = fmt.Sprintf("the file %s is missing and there are %d epochs, so that another was begun: what they have not delivered stays in their folders below %s, where `kenshin-edge dump` prints it", identityFile, len(there), b.dir)
+	}
+	return id, id.store(b.fs, b.dir)
+}

@@ -28,6 +28,10 @@ import (
 // ErrOldAck is wrapped when an ack says nothing new.
 var ErrOldAck = errors.New("acked already")
 
+// ErrOldCopy is wrapped when the collector has other records under numbers of this
+// outbox: it went on from an older copy of itself.
+var ErrOldCopy = errors.New("the collector has records that were never here under these numbers: this is an older copy of the outbox that wrote them")
+
 // ErrFull is wrapped when records cannot be kept because everything that takes
 // up the space still has to be delivered.
 var ErrFull = errors.New("outbox is full of records that are not acked")
@@ -135,8 +139,7 @@ func (b *Outbox) open() (Report, error) {
 		return report, err
 	}
 	if !found {
-		id = identity{edge: b.edge, epoch: newEpoch()}
-		if err := id.store(b.fs, b.dir); err != nil {
+		if id, err = b.identify(&report); err != nil {
 			return report, err
 		}
 	}
@@ -295,7 +298,7 @@ func (b *Outbox) Read(seq uint64, maxRecords, maxBytes int) (recs []wire.Record,
 			owed = d.To
 		}
 		if errors.Is(err, journal.ErrCorrupt) && owed > b.Acked() {
-			err = errors.Join(fmt.Errorf("%w; opening the outbox again begins a new epoch with what can be read", err), b.suspect())
+			err = errors.Join(fmt.Errorf("%w; opening the outbox again begins a new epoch with what can be read", err), b.leave(suspectFile))
 		}
 		return fail(err)
 	}
@@ -305,7 +308,7 @@ func (b *Outbox) Read(seq uint64, maxRecords, maxBytes int) (recs []wire.Record,
 // Ack notes that everything up to record through is durable at the collector,
 // whose chain hash there is chain. An ack that says nothing new is answered
 // with ErrOldAck; one of records that were never here, or that are others here,
-// with another error. Neither changes anything.
+// with ErrOldCopy, after which Disown is due. Neither changes anything.
 //
 // The ack counts at once but reaches the disk only every 512 records, on Close,
 // and before anything is dropped. A crash in between means that those records
@@ -318,7 +321,7 @@ func (b *Outbox) Ack(through uint64, chain wire.Hash) error {
 		return fmt.Errorf("ack of record %d: %w, up to %d", through, ErrOldAck, acked)
 	}
 	if through > last {
-		return fmt.Errorf("ack of record %d: the last record here is %d", through, last)
+		return fmt.Errorf("ack of record %d: the last record here is %d: %w", through, last, ErrOldCopy)
 	}
 	entry, err := b.log.Read(through)
 	if err != nil {
@@ -329,7 +332,7 @@ func (b *Outbox) Ack(through uint64, chain wire.Hash) error {
 		return fmt.Errorf("ack of record %d: %w", through, err)
 	}
 	if own != chain {
-		return fmt.Errorf("ack of record %d: the chain hash there is %.8s, the ack says %.8s: it speaks of other records", through, own, chain)
+		return fmt.Errorf("ack of record %d: the chain hash there is %.8s, the ack says %.8s: %w", through, own, chain, ErrOldCopy)
 	}
 	m := mark{through, chain}
 	b.mu.Lock()
@@ -371,6 +374,16 @@ func (b *Outbox) Back(through uint64) (from uint64, err error) {
 		return 0, fmt.Errorf("go back to record %d: %w", m.through, err)
 	}
 	return m.through + 1, nil
+}
+
+// Disown notes that other records have numbers of this outbox: what is appended
+// here can never be delivered. The next Open begins a new epoch with all that is
+// not acked.
+func (b *Outbox) Disown() error {
+	if err := b.leave(disownedFile); err != nil {
+		return fmt.Errorf("disown the epoch of outbox %s: %w", b.dir, err)
+	}
+	return nil
 }
 
 // wake tells whoever waits; b.mu is held.

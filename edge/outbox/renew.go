@@ -15,6 +15,8 @@ import (
 // Report says what Open found that was not as it should be.
 type Report struct {
 	Journal journal.Report // of the epoch that was found
+	// Identity says what became of an outbox without its identity, "" when it had one.
+	Identity string
 	// Renewed says why a new epoch was begun, "" when it was not.
 	Renewed string
 	Old     string // folder of the old epoch, which stays as it is
@@ -23,11 +25,14 @@ type Report struct {
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" }
+func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" }
 
 // String says for people what was found and done.
 func (r Report) String() string {
 	var parts []string
+	if r.Identity != "" {
+		parts = append(parts, r.Identity)
+	}
 	if !r.Journal.Clean() {
 		parts = append(parts, r.Journal.String())
 	}
@@ -59,7 +64,7 @@ func (b *Outbox) load(epoch wire.Epoch, report *Report) (why string, err error) 
 		return "", err
 	}
 	from := uint64(math.MaxUint64)
-	if suspect, err := b.suspected(dir); err != nil {
+	if suspect, err := b.left(dir, suspectFile); err != nil {
 		return "", err
 	} else if suspect || b.verify {
 		from = max(acked.through, 1)
@@ -71,6 +76,11 @@ func (b *Outbox) load(epoch wire.Epoch, report *Report) (why string, err error) 
 	}
 	b.epoch, b.cursor, b.log = epoch, cursor, log
 	b.saved, b.acked = acked.through, acked
+	if disowned, err := b.left(dir, disownedFile); err != nil {
+		return "", err
+	} else if disowned {
+		return "the collector has other records under its numbers: this is an older copy of it", nil
+	}
 	if why = b.judge(found); why != "" {
 		return why, nil
 	}
@@ -130,19 +140,19 @@ func (b *Outbox) judge(found journal.Report) string {
 	return ""
 }
 
-// suspect notes that a record that is not acked cannot be read: the next opening
-// is to read everything and begin a new epoch without it.
-func (b *Outbox) suspect() error {
+// leave leaves a word for the next opening in the folder of the epoch.
+func (b *Outbox) leave(name string) error {
 	dir := filepath.Join(b.dir, b.epoch.String())
-	f, err := b.fs.Open(filepath.Join(dir, suspectFile), os.O_RDWR|os.O_CREATE)
+	f, err := b.fs.Open(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Close(), b.fs.SyncDir(dir))
 }
 
-func (b *Outbox) suspected(dir string) (bool, error) {
-	f, err := b.fs.Open(filepath.Join(dir, suspectFile), 0)
+// left tells whether a word was left.
+func (b *Outbox) left(dir, name string) (bool, error) {
+	f, err := b.fs.Open(filepath.Join(dir, name), 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

@@ -363,3 +363,67 @@ func TestEveryByteOfASlot(t *testing.T) {
 		t.Error("63 bytes are taken for a slot")
 	}
 }
+
+// TestOldCopyFoundByAnAck: a bytewise older copy goes on where it was and finds
+// out by an ack of records it never had. The next opening takes what is not acked
+// into a new epoch, and nothing that the collector has is given its number again.
+func TestOldCopyFoundByAnAck(t *testing.T) {
+	dir := t.TempDir()
+	b, _ := mustOpen(t, dir, 0)
+	mustAppend(t, b, events(1, 30)...)
+	ack(t, b, 20)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, report := mustOpen(t, dir, 0)
+	if !report.Clean() {
+		t.Fatal(report)
+	}
+	mustAppend(t, b, events(31, 35)...)
+	old := b.Epoch()
+	if err := b.Ack(90, chainOf(90)); !errors.Is(err, ErrOldCopy) || b.Acked() != 20 {
+		t.Fatalf("Ack = %v, acked %d", err, b.Acked())
+	}
+	if err := b.Disown(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, report = mustOpen(t, dir, 0)
+	if report.Renewed == "" || report.Copied != 15 || report.Lost != 0 || b.Epoch() == old || b.Last() != 15 || b.Acked() != 0 {
+		t.Errorf("opened again: %v; epoch new: %v, %d records, %d acked", report, b.Epoch() != old, b.Last(), b.Acked())
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, report = mustOpen(t, dir, 0); !report.Clean() {
+		t.Errorf("opened a third time: %v", report)
+	}
+}
+
+// TestIdentityIsMissing: with one epoch there the outbox goes on in it; with several
+// nobody can tell which was the last, and the report says what stays where.
+func TestIdentityIsMissing(t *testing.T) {
+	dir, records, epoch := filled(t, 60, 40)
+	if err := os.Remove(filepath.Join(dir, identityFile)); err != nil {
+		t.Fatal(err)
+	}
+	b, report := mustOpen(t, dir, 4*minMax)
+	if b.Epoch() != epoch || b.Last() != 60 || b.Acked() != 40 || report.Clean() || !strings.Contains(report.String(), "was missing") {
+		t.Errorf("epoch as before: %v, %d records, %d acked, %v", b.Epoch() == epoch, b.Last(), b.Acked(), report)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	garble(t, records, 50) // a new epoch begins beside the old one
+	b, _ = openFound(t, dir, 4*minMax)
+	second := b.Epoch()
+	if err := errors.Join(b.Close(), os.Remove(filepath.Join(dir, identityFile))); err != nil {
+		t.Fatal(err)
+	}
+	b, report = mustOpen(t, dir, 4*minMax)
+	if b.Epoch() == epoch || b.Epoch() == second || b.Last() != 0 || !strings.Contains(report.String(), "2 epochs") {
+		t.Errorf("%d records, %v", b.Last(), report)
+	}
+}
