@@ -115,6 +115,7 @@ func (s *State) Total() decimal.Decimal {
 type Closing struct {
 	Rules    int     `json:"rules"` // version of the rules it was made by
 	Day      Date    `json:"day"`
+	Prev     Date    `json:"prev,omitzero"`     // day of the closing before; the zero Date for none
 	Newest   Reading `json:"newest"`            // newest sample or change of any kind; later ones must not be before it
 	Bad      bool    `json:"bad,omitempty"`     // the newest sample is no reading
 	KnownBy  Date    `json:"known_by,omitzero"` // later day whose readings decided what is here

@@ -244,19 +244,20 @@ func TestEventsOfADayAreBounded(t *testing.T) {
 
 func TestRestoreRefuses(t *testing.T) {
 	c := NewCurve(Register{}, time.UTC)
-	for _, s := range []Sample{at(1, "1"), at(30, "2")} {
+	for _, s := range []Sample{at(1, "1"), at(30, "2"), at(100, "3")} {
 		if err := c.Add(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, spoil := range map[string]func([]Closing){
-		"other rules":    func(l []Closing) { l[1].Rules++ },
-		"order":          func(l []Closing) { l[0], l[1] = l[1], l[0] },
-		"a day twice":    func(l []Closing) { l[1] = l[0] },
-		"another zone's": func(l []Closing) { l[1].Day = l[1].Day.Next() },
+	for name, spoil := range map[string]func(l []Closing) []Closing{
+		"other rules":           func(l []Closing) []Closing { l[1].Rules++; return l },
+		"order":                 func(l []Closing) []Closing { l[0], l[1] = l[1], l[0]; return l },
+		"a day twice":           func(l []Closing) []Closing { l[1] = l[0]; return l },
+		"another zone's":        func(l []Closing) []Closing { l[1].Day = l[1].Day.Next(); return l },
+		"the first is missing":  func(l []Closing) []Closing { return l[1:] },
+		"the second is missing": func(l []Closing) []Closing { return append(l[:1], l[2]) },
 	} {
-		l := c.Closings(Date{}, Date{})
-		spoil(l)
+		l := spoil(c.Closings(Date{}, Date{}))
 		if _, err := RestoreCurve(Register{}, time.UTC, l); err == nil {
 			t.Errorf("%s: restored all the same", name)
 		}

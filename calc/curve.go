@@ -74,6 +74,8 @@ func RestoreCurve(spec Register, zone *time.Location, closings []Closing) (*Curv
 			return nil, fmt.Errorf("closing of %s was made by version %d of the counter rules, this program has version %d", k.Day, k.Rules, RulesVersion)
 		case i > 0 && !closings[i-1].Day.Before(k.Day):
 			return nil, fmt.Errorf("closing of %s comes after that of %s", k.Day, closings[i-1].Day)
+		case i == 0 && k.Prev != Date{} || i > 0 && k.Prev != (Date{}) && k.Prev != closings[i-1].Day:
+			return nil, fmt.Errorf("closing of %s, before that of %s, is missing", k.Prev, k.Day)
 		case k.Newest.At < earliest || ClosingDay(k.Newest.At, zone) != k.Day:
 			return nil, fmt.Errorf("closing of %s holds a sample of another day in %v", k.Day, zone)
 		}
@@ -258,7 +260,7 @@ func (c *Curve) day(at int64) *Closing {
 	}
 	next := Closing{Rules: RulesVersion, Day: ClosingDay(at, c.zone)}
 	if len(c.days) > 0 {
-		next.State = c.last().State
+		next.State, next.Prev = c.last().State, c.last().Day
 		next.Fall, next.Leap, next.Power, next.Opening = copied(next.Fall), copied(next.Leap), copied(next.Power), copied(next.Opening)
 	} else {
 		next.Out = !c.spec.Installed && len(c.spec.Changes) > 0

@@ -84,7 +84,7 @@ func (e *explainer) seal() {
 	e.print("  revision %d sealed %s by %s: %s", s.Revision, e.local(s.At), s.Who, s.Why)
 	e.print("  it rests on the first %d records of the book; methodology %s, SHA-256 of its rules %s; counter rules version %d", s.Records, s.Methodology, s.Hash, s.Rules)
 	for _, l := range s.Late {
-		e.print("  new in this revision: records %d to %d, %s", l.First, l.Last, l.What)
+		e.print("  new in this revision: %v", l)
 	}
 	e.line("sealed emission reductions", s.Figures.ER, "tCO2")
 	if len(r.Differences) > 0 {

@@ -439,8 +439,8 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 			got = int64(c.days[i].Readings)
 			i++
 		}
-		if d.day == last {
-			end = c.last().Newest.At
+		if newest := c.last().Newest.At; d.day == last {
+			end = min(end, newest) // a day that is over is over, whatever was read since
 		}
 		want := (end - d.start) / every
 		if want <= 0 {

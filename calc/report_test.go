@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shopspring/decimal"
 )
@@ -165,6 +167,34 @@ func TestDaysOfAReport(t *testing.T) {
 	}
 	if got := r.Meters["c"].Unread; !slices.Equal(got, []string{"2026-03-01", "2026-03-03"}) {
 		t.Errorf("days without a reading %v: the 0 of a day that nobody measured must not read as measured", got)
+	}
+}
+
+// A period that is over is as complete as it was, whatever is read after it.
+func TestCompletenessOfAPeriodThatIsOver(t *testing.T) {
+	p, m, _ := trial(t)
+	p.Meters, p.Zone = p.Meters[2:3], "UTC"
+	p.Meters[0].Every = time.Hour
+	p.Periods = []Span{{day("2026-03-01"), day("2026-03-03")}}
+	c := NewCurve(Register{}, zone(t, "UTC"))
+	for i := range 24 * 30 {
+		if i == 30 || i == 31 { // of 2026-03-02
+			continue
+		}
+		if err := c.Add(at(float64(i+1), fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if i+1 == 60 || i+1 == 24*30 { // half of the last day is over, and all of the month
+			want := map[int]string{60: "96.66", 24 * 30: "97.22"}[i+1]
+			r, err := p.Report(m, 0, func(string) *Curve { return c })
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := r.Meters["c"].Completeness
+			if q == nil || q.Percent != want || len(q.Short) != 1 || q.Short["2026-03-02"] != "91.66" {
+				t.Errorf("after %d h: %+v, want %s %% and 91.66 on 2026-03-02", i+1, q, want)
+			}
+		}
 	}
 }
 

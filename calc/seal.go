@@ -71,6 +71,14 @@ type Late struct {
 	What  string `json:"what"` // readings, import, or the kind of a decision
 }
 
+// String names the records and what they are.
+func (l Late) String() string {
+	if l.First == l.Last {
+		return fmt.Sprintf("record %d, %s", l.First, l.What)
+	}
+	return fmt.Sprintf("records %d to %d, %s", l.First, l.Last, l.What)
+}
+
 // Difference is a figure that is not as it was sealed.
 type Difference struct {
 	Figure string `json:"figure"` // ER_tCO2, 2026 EG_MWh, meter inv-1 measured_kWh

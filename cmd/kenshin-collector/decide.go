@@ -103,6 +103,7 @@ func (o *order) decide(col *collector.Collector) (string, error) {
 	case "rule":
 		err = col.Rule(o.Project, o.ID, o.Ruling, o.Who, o.Why)
 	case "split":
+		var s *calc.Split
 		if o.Split != nil {
 			p, _, err := col.Project(o.Project)
 			if err != nil {
@@ -111,9 +112,9 @@ func (o *order) decide(col *collector.Collector) (string, error) {
 			if o.Period < 1 || o.Period > len(p.Periods) {
 				return "", fmt.Errorf("project %s has no period %d; it has %d", o.Project, o.Period, len(p.Periods))
 			}
-			o.Split.Period = p.Periods[o.Period-1]
+			s = &calc.Split{Period: p.Periods[o.Period-1], Vintage: o.Split.Vintage, Accounts: o.Split.Accounts, Who: o.Who, Why: o.Why}
 		}
-		err = col.Divide(o.Project, o.ID, o.Split, o.Who, o.Why)
+		err = col.Divide(o.Project, o.ID, s, o.Who, o.Why)
 	case "seal":
 		s, err := col.Seal(o.Project, o.Period-1, o.Who, o.Why)
 		if err != nil {
@@ -121,7 +122,7 @@ func (o *order) decide(col *collector.Collector) (string, error) {
 		}
 		text := fmt.Sprintf("period %v of project %s is sealed as revision %d: %s tCO2, on the first %d records of the book", s.Period, o.Project, s.Revision, s.Figures.ER, s.Records)
 		for _, l := range s.Late {
-			text += fmt.Sprintf("\nnew since the revision before: records %d to %d, %s", l.First, l.Last, l.What)
+			text += fmt.Sprintf("\nnew since the revision before: %v", l)
 		}
 		return text + "\n\n" + s.Checkpoint, nil
 	}
@@ -181,6 +182,12 @@ func (f *ruleFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer
 	return decide(ctx, c, o, stdout, stderr)
 }
 
+// division is a split of the period that the order names by its number.
+type division struct {
+	Vintage  int              `json:"vintage"`
+	Accounts map[string]int64 `json:"accounts"`
+}
+
 type splitFlags struct {
 	Project  string           `arg:"" help:"Reference of the project."`
 	ID       string           `arg:"" help:"Id of the split; a later one of the same id takes its place."`
@@ -194,7 +201,7 @@ type splitFlags struct {
 func (f *splitFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
 	o := order{Do: "split", Project: f.Project, ID: f.ID, Period: f.Period, Who: f.Who, Why: f.Why}
 	if !f.Withdraw {
-		o.Split = &calc.Split{Vintage: f.Vintage, Accounts: f.Account, Who: f.Who, Why: f.Why}
+		o.Split = &division{f.Vintage, f.Account}
 	}
 	return decide(ctx, c, o, stdout, stderr)
 }

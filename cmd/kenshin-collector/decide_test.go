@@ -168,6 +168,11 @@ func TestDecisionsBesideARunningCollector(t *testing.T) {
 			t.Fatalf("the figures do not follow the ruling: %s tCO2", r.ER)
 		}
 	}
+	// 70 tonnes; each of the other decisions goes the same way.
+	holds(t, do(2, "split", "desk-1", "s-1", "-vintage", "2024", "-account", "Japan=1", "-who", "JC", "-why", "d"), "add up to 1 tCO2, vintage 2024 has 70")
+	holds(t, do(0, "split", "desk-1", "s-1", "-vintage", "2024", "-account", "Japan=35", "-account", "Host=35", "-who", "JC", "-why", "d"), "split s-1")
+	holds(t, do(0, "split", "desk-1", "s-1", "-withdraw", "-who", "JC", "-why", "d"), "split s-1")
+	holds(t, do(0, "input", "desk-1", "w-1", "-parameter", "WA", "-from", "2024-12-31", "-to", "2025-01-01", "-unit", "t", "-value", "5", "-document", "list 1", "-evidence-file", "DIR/weighed.md", "-who", "K. Sato"), "input w-1")
 	// What was just settled may still be on its way to the disk.
 	var out string
 	for range 600 {

@@ -38,7 +38,7 @@ type order struct {
 	Period  int          `json:"period,omitempty"` // from 1
 	Input   *calc.Input  `json:"input,omitempty"`  // nil withdraws it, as of the next two
 	Ruling  *calc.Ruling `json:"ruling,omitempty"`
-	Split   *calc.Split  `json:"split,omitempty"`
+	Split   *division    `json:"split,omitempty"`
 }
 
 type answer struct {

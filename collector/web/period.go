@@ -39,7 +39,7 @@ func (b *builder) state(r *calc.Report) {
 		v := &sealed{Revision: s.Revision, At: clock(s.At, b.zone), Who: s.Who, Why: s.Why, ER: groupedText(s.Figures.ER), Measured: grouped(s.Figures.MeasuredKWh), Claim: grouped(s.Figures.ClaimableKWh),
 			Records: groupedText(fmt.Sprint(s.Records)), Methodology: s.Methodology, Differences: r.Differences}
 		for _, l := range s.Late {
-			v.Late = append(v.Late, fmt.Sprintf("records %d to %d, %s", l.First, l.Last, l.What))
+			v.Late = append(v.Late, l.String())
 		}
 		b.Sealed, b.State = v, r.State
 	}
