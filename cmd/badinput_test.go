@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{name: "edge: unknown key", program: "kenshin-edge", config: replace(edge, "buses:", "busses:"), says: []string{"config.yaml:5:", "busses", "spelling"}},
 		{name: "edge: wrong type", program: "kenshin-edge", config: replace(edge, "unit: 1", "unit: one"), says: []string{"config.yaml:9:", "whole number from 0 to 255"}},
-		{name: "edge: missing file", program: "kenshin-edge", args: []string{"-config", "none.yaml"}, says: []string{"none.yaml", "no such file", "--config"}},
+		{name: "edge: missing file", program: "kenshin-edge", args: []string{"-config", "none.yaml"}, says: []string{"none.yaml", "no such file", "configs/*.example.yaml"}},
 		{name: "edge: duplicate device", program: "kenshin-edge", config: edge + "      - {id: one, unit: 2, profile: sunspec}\n", says: []string{"config.yaml:10:", `"one"`, "unique"}},
 		{name: "edge: unknown profile", program: "kenshin-edge", config: replace(edge, "sunspec", "sunspek"), says: []string{"config.yaml:9:", "sunspek", "profile"}},
 		{name: "edge: endpoint", program: "kenshin-edge", config: replace(edge, "endpoint: tcp://127.0.0.1:1", "endpoint: 127.0.0.1"), says: []string{"config.yaml", "127.0.0.1", "tcp://"}},
