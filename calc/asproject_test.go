@@ -18,7 +18,7 @@ func TestExamplesAsProjects(t *testing.T) {
 	done := 0
 	for _, m := range resolved(t) {
 		if slices.ContainsFunc(m.Parameters, func(p calc.Parameter) bool { return p.Per == calc.PerDay || p.Per == calc.PerUnitDay }) {
-			continue // a project has nothing that feeds them
+			continue // TestCategoriesOfDays has one
 		}
 		for i := range m.Examples {
 			p := asProject(m, &m.Examples[i])

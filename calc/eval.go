@@ -12,6 +12,7 @@ type inputs struct {
 	project map[string]*big.Rat
 	units   []unitInputs
 	days    int                              // of the vintage, for sum_d
+	first   Date                             // of them, of a project
 	daily   map[string]map[string][]*big.Rat // by unit, "" for the project, and symbol: a value for each day
 }
 

@@ -100,7 +100,7 @@ func (e *explainer) meter(i int) {
 	m, c := &e.project.Meters[i], e.curves[i]
 	r, unit := e.meters[m.Key], m.Base()
 	role := "feeds " + m.Parameter
-	if a := e.methodology.parameter(m.Parameter); a != nil && a.Per == PerUnit {
+	if a := e.methodology.parameter(m.Parameter); a != nil && a.each() {
 		role += of(m.UnitName())
 	}
 	if m.Role == RoleCheck {
@@ -207,6 +207,7 @@ func (e *explainer) vintage(s *step) {
 			}
 		}
 	}
+	e.daily(s)
 	x := e.methodology.explanation(e.w, e.formulas, s.in)
 	x.out.indent = "  "
 	x.formulas()
@@ -223,6 +224,29 @@ func (e *explainer) vintage(s *step) {
 	}
 	if d.Problem != "" {
 		e.print("    %s", d.Problem)
+	}
+}
+
+// daily writes the parameters that have a value for each day, a day on each line.
+func (e *explainer) daily(s *step) {
+	d := s.span.Start
+	for n := range s.in.days {
+		var parts []string
+		for i := range e.methodology.Parameters {
+			a := &e.methodology.Parameters[i]
+			for _, unit := range slices.Sorted(maps.Keys(s.in.daily)) {
+				if list := s.in.daily[unit][a.Symbol]; n < len(list) {
+					parts = append(parts, fmt.Sprintf("%s%s = %s %s", a.Symbol, of(unit), numberText(list[n]), a.Unit))
+				}
+			}
+		}
+		if len(parts) > 0 {
+			e.print("  %v: %s", d, strings.Join(parts, ", "))
+		}
+		d = d.Next()
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.report.NoValue)) {
+		e.print("  %s was given no value on %d days, the first %s: taken against the project", key, len(e.report.NoValue[key]), e.report.NoValue[key][0])
 	}
 }
 

@@ -95,7 +95,14 @@ func (p *Project) CheckDecided(m *Methodology) error {
 			return fmt.Errorf("input %s: %w", x.ID, err)
 		}
 		for k := range i {
-			if y := &p.Decided.Inputs[k]; p.decl(y) == d && !x.To.Before(y.From) && !y.To.Before(x.From) && x.Document == y.Document {
+			y := &p.Decided.Inputs[k]
+			if p.decl(y) != d || x.To.Before(y.From) || y.To.Before(x.From) {
+				continue
+			}
+			if a.daily() {
+				return fmt.Errorf("inputs %s and %s share days: %s has one value on each day", y.ID, x.ID, x.Parameter)
+			}
+			if x.Document == y.Document {
 				return fmt.Errorf("inputs %s and %s are of one document and share days: %s would count twice", y.ID, x.ID, x.Document)
 			}
 		}
@@ -166,6 +173,10 @@ func (b *builder) addInputs(s Span, in *inputs, amounts map[string]*big.Rat) {
 	for i := range b.report.Inputs {
 		x := &b.report.Inputs[i]
 		if x.Role != RoleCounts || x.Counts != strconv.Itoa(s.Start.Year) {
+			continue
+		}
+		if a := b.methodology.parameter(x.Parameter); a.daily() {
+			x.sayDays(in, a)
 			continue
 		}
 		v := b.valueOf(in, x.Parameter, x.UnitName)

@@ -56,7 +56,7 @@ func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 	c.Events(b.report.Period, func(day Date, e *Event) {
 		if e.takes() {
 			out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To,
-				KWh: e.Held, TCO2: "0", Note: inUnit(e.note(&spec), m), year: day.Year})
+				KWh: e.Held, TCO2: "0", Note: inUnit(e.note(&spec), m), year: day.Year, day: day})
 		}
 	})
 	if f := c.Pending(b.report.Period.End); f != nil {
@@ -112,7 +112,7 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 		kWh := c.Energy(from, next)
 		if !kWh.IsZero() {
 			out = append(out, Deduction{Meter: m.Key, Cause: CauseCalibration, Rule: "report rule 1", From: from.startMs(b.zone), To: next.startMs(b.zone),
-				KWh: kWh.Mul(open.MPE.Decimal).Shift(-2), TCO2: "0", year: s.Start.Year,
+				KWh: kWh.Mul(open.MPE.Decimal).Shift(-2), TCO2: "0", year: s.Start.Year, day: from,
 				Note: fmt.Sprintf("meter %s has no valid calibration from %v to %v: %s %% (%s) of the %s %s measured then", open.Serial, from, next.Prev(), open.MPE, open.MPESource, kWh, m.Base())})
 		}
 		open = nil
@@ -122,7 +122,7 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 		if r != nil && (r.MPE.IsZero() || r.calibrated(d)) {
 			r = nil
 		}
-		if r != open {
+		if r != open || b.perDay(m) {
 			end(d)
 			open, from = r, d
 		}

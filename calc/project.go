@@ -336,7 +336,7 @@ func (p *Project) Fits(m *Methodology) error {
 			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v does not monitor that; it monitors %s", d.Parameter, p.Methodology, m.list(true)))
 		case d.Role == RoleCounts && !slices.Contains(a.Options, d.Option):
 			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v offers monitoring option %v for it, not %s", d.Parameter, p.Methodology, a.Options, d.Option))
-		case a.Per == PerUnit && d.Unit == "" && d.Role == RoleCounts:
+		case a.each() && d.Unit == "" && d.Role == RoleCounts:
 			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v has one for each unit; name the unit", d.Parameter, p.Methodology))
 		}
 	}
@@ -383,11 +383,8 @@ func (p *Project) complete(m *Methodology) error {
 		if _, ok := p.Parameters[a.Symbol]; ok || a.Calendar {
 			continue
 		}
-		if a.daily() {
-			return fmt.Errorf("parameter %s of methodology %v is per day, and a project has nothing that feeds such a parameter; use a methodology that sums up over the period", a.Symbol, p.Methodology)
-		}
 		owners := units
-		if a.Per == PerProject {
+		if !a.each() {
 			owners = []string{""}
 		}
 		for _, unit := range owners {
@@ -436,7 +433,7 @@ func (p *Project) unitNames(m *Methodology) []string {
 	var out []string
 	seen := make(map[string]bool)
 	add := func(role, symbol, unit string) {
-		if a := m.parameter(symbol); role == RoleCounts && a != nil && a.Per == PerUnit && !seen[unit] {
+		if a := m.parameter(symbol); role == RoleCounts && a != nil && a.each() && !seen[unit] {
 			seen[unit] = true
 			out = append(out, unit)
 		}

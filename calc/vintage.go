@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"fmt"
 	"math/big"
 	"regexp"
 	"slices"
@@ -14,7 +15,7 @@ import (
 // vintage computes RE, PE and ER of one calendar year and what each deduction in
 // it comes to, and returns the whole tonnes.
 func (b *builder) vintage(s Span) (*big.Int, error) {
-	in, amounts, counted := b.inputs(), make(map[string]*big.Rat), make(map[counts]*sum)
+	in, amounts, counted := b.inputs(s), make(map[string]*big.Rat), make(map[counts]*sum)
 	b.methodology.count(in, s)
 	energy := make([]decimal.Decimal, len(b.curves))
 	for i := range b.project.Meters {
@@ -25,11 +26,18 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 				counted[m.feeds()] = new(sum)
 			}
 			counted[m.feeds()].add(from, to)
+			if b.perDay(m) {
+				b.measureDays(in, m, b.curves[i], s)
+				continue
+			}
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Add(v, b.convert(m, energy[i]))
 		}
 	}
 	b.addInputs(s, in, amounts)
+	if err := b.fillDays(in); err != nil {
+		return nil, err
+	}
 	if err := b.against(s, in); err != nil {
 		return nil, err
 	}
@@ -39,7 +47,10 @@ func (b *builder) vintage(s Span) (*big.Int, error) {
 			continue
 		}
 		held := heldIn(b.lines[i], s.Start.Year)
-		if !held.IsZero() {
+		if b.perDay(m) {
+			b.holdDays(in, m, b.lines[i], s.Start.Year)
+			counted[m.feeds()].add(held, decimal.Zero)
+		} else if !held.IsZero() {
 			v := b.valueOf(in, m.Parameter, m.UnitName())
 			v.Sub(v, b.convert(m, held))
 			counted[m.feeds()].add(held, decimal.Zero)
@@ -77,11 +88,17 @@ func (b *builder) claim(in *inputs) {
 	}
 	for f := range b.fed {
 		a := b.methodology.parameter(f.symbol)
-		if f.unit == "" || a.Per != PerUnit {
+		if f.unit == "" || !a.each() {
 			continue
 		}
 		if b.claimed[f] == nil {
 			b.claimed[f] = new(tally)
+		}
+		if a.daily() {
+			for _, v := range in.daily[f.unit][f.symbol] {
+				b.claimed[f].add(v)
+			}
+			continue
 		}
 		b.claimed[f].add(b.valueOf(in, f.symbol, f.unit))
 	}
@@ -89,7 +106,7 @@ func (b *builder) claim(in *inputs) {
 
 // inputs returns the numbers fixed ex ante, and 0 for those that are monitored.
 // Each monitored number is its own, to be added to.
-func (b *builder) inputs() *inputs {
+func (b *builder) inputs(s Span) *inputs {
 	in := &inputs{project: make(map[string]*big.Rat)}
 	for symbol, v := range b.project.Parameters {
 		in.project[symbol] = v.Value.Rat()
@@ -103,7 +120,7 @@ func (b *builder) inputs() *inputs {
 		b.units[name] = i
 	}
 	for i := range b.methodology.Parameters {
-		if a := &b.methodology.Parameters[i]; a.Monitored {
+		if a := &b.methodology.Parameters[i]; a.Monitored && !a.daily() {
 			if a.Per == PerProject {
 				in.project[a.Symbol] = new(big.Rat)
 				continue
@@ -113,6 +130,7 @@ func (b *builder) inputs() *inputs {
 			}
 		}
 	}
+	b.layDays(in, s)
 	return in
 }
 
@@ -159,6 +177,9 @@ func (b *builder) against(s Span, in *inputs) error {
 		if !has(b.lines[i], s.Start.Year) && len(unread) == 0 {
 			continue
 		}
+		if b.perDay(m) {
+			return fmt.Errorf("meter %s: more of %s on a day may mean less ER: such a parameter cannot come from a meter, enter it day by day", m.Key, m.Parameter)
+		}
 		if base == nil {
 			out, err := b.formulas.eval(in)
 			if err != nil {
@@ -166,7 +187,7 @@ func (b *builder) against(s Span, in *inputs) error {
 			}
 			base = out.er
 		}
-		more, err := b.with(in, m, decimal.New(1, 0))
+		more, err := b.with(in, m, decimal.New(1, 0), s.Start)
 		if err != nil {
 			return err
 		}
@@ -199,10 +220,10 @@ func (b *builder) raises(symbol string) bool {
 	f := b.methodology.Formulas
 	ok := strings.ReplaceAll(f.ER, " ", "") == "RE-PE" && plainly.MatchString(f.RE) && !slices.Contains(identifier.FindAllString(f.PE, -1), symbol)
 	for _, name := range identifier.FindAllString(f.RE, -1) {
-		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
+		ok = ok && (name == "sum" || name == "sum_d" || b.methodology.parameter(name) != nil)
 	}
 	for _, name := range identifier.FindAllString(f.PE, -1) {
-		ok = ok && (name == "sum" || b.methodology.parameter(name) != nil)
+		ok = ok && (name == "sum" || name == "sum_d" || b.methodology.parameter(name) != nil)
 	}
 	for i := range b.methodology.Parameters {
 		ok = ok && !b.methodology.Parameters[i].Signed
@@ -226,16 +247,6 @@ func has(lines []Deduction, year int) bool {
 		}
 	}
 	return false
-}
-
-// with returns ER with so much more of a meter.
-func (b *builder) with(in *inputs, m *Meter, kWh decimal.Decimal) (*big.Rat, error) {
-	v := b.valueOf(in, m.Parameter, m.UnitName())
-	was := new(big.Rat).Set(v)
-	v.Add(v, b.convert(m, kWh))
-	out, err := b.formulas.eval(in)
-	v.Set(was)
-	return out.er, err
 }
 
 // turn makes a line one of a meter that counts against the project: nothing of
@@ -272,7 +283,7 @@ func (b *builder) weigh(year int, in *inputs, er *big.Rat) error {
 			if d.year != year || d.KWh.IsZero() {
 				continue
 			}
-			with, err := b.with(in, m, d.KWh)
+			with, err := b.with(in, m, d.KWh, d.day)
 			if err != nil {
 				return err
 			}
