@@ -64,6 +64,9 @@ func checkPeriods(periods []Span) error {
 		if err := p.Validate(); err != nil {
 			return err
 		}
+		if p.Start.Year < 1990 || p.End.Year > 2199 || p.End.Year-p.Start.Year > 100 {
+			return fmt.Errorf("period %v: want days from 1990 to 2199 and at most 100 years; is a digit wrong?", p)
+		}
 	}
 	sorted := slices.SortedFunc(slices.Values(periods), func(a, b Span) int {
 		return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End))

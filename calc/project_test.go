@@ -63,6 +63,7 @@ func TestProjectValidate(t *testing.T) {
 		{"give both number and version", func(p *Project) { p.Methodology.Version = "" }},
 		{"at least one monitoring period", func(p *Project) { p.Periods = nil }},
 		{"share 2026-12-31", func(p *Project) { p.Periods = append(p.Periods, Span{day("2026-12-31"), day("2027-12-31")}) }},
+		{"at most 100 years; is a digit wrong", func(p *Project) { p.Periods = []Span{{day("2026-01-01"), day("2926-12-31")}} }},
 		{"meters: give at least one", func(p *Project) { p.Meters = nil }},
 		{"parameter EF has no value", func(p *Project) { p.Parameters["EF"] = Value{nil, "1", "x"} }},
 		{"more than 30 digits", func(p *Project) { p.Parameters["EF"] = Value{&huge, "1", "x"} }},
