@@ -41,6 +41,8 @@ type meter struct {
 	Register  string `json:"register" doc:"Series of its counter: edge/device/point"`
 	Power     string `json:"power,omitempty" doc:"Series of its momentary power, for display"`
 	RatedKW   string `json:"rated_kW,omitempty" doc:"Most power that can flow through it"`
+	Counts    string `json:"counts,omitempty" doc:"What its register counts when that is not kWh: GJ, m3, Nm3 or t"`
+	RatedPerH string `json:"rated_per_h,omitempty" doc:"Most of that in an hour"`
 	Parameter string `json:"parameter,omitempty" doc:"Symbol of the methodology that it feeds"`
 	Unit      string `json:"unit" doc:"Unit i of the methodology that it belongs to"`
 	Role      string `json:"role,omitempty" doc:"check: shown beside, in no total"`
@@ -57,7 +59,10 @@ func projectOf(p *calc.Project) project {
 	}
 	for i := range p.Meters {
 		m := &p.Meters[i]
-		a := meter{Key: m.Key, Title: m.Title, Register: m.Register, Power: m.Power, Parameter: m.Parameter, Unit: m.UnitName(), Role: m.Role}
+		a := meter{Key: m.Key, Title: m.Title, Register: m.Register, Power: m.Power, Counts: m.Counts, Parameter: m.Parameter, Unit: m.UnitName(), Role: m.Role}
+		if !m.RatedPerH.IsZero() {
+			a.RatedPerH = m.RatedPerH.String()
+		}
 		if !m.RatedKW.IsZero() {
 			a.RatedKW = m.RatedKW.String()
 		}
