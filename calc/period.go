@@ -64,8 +64,8 @@ func checkPeriods(periods []Span) error {
 		if err := p.Validate(); err != nil {
 			return err
 		}
-		if p.Start.Year < 1990 || p.End.Year > 2199 || p.End.Year-p.Start.Year > 100 {
-			return fmt.Errorf("period %v: want days from 1990 to 2199 and at most 100 years; is a digit wrong?", p)
+		if p.Start.Year < 1970 || p.End.Year > 2199 || p.End.Year-p.Start.Year > 100 {
+			return fmt.Errorf("period %v: want days from 1970 to 2199 and at most 100 years; is a digit wrong?", p)
 		}
 	}
 	sorted := slices.SortedFunc(slices.Values(periods), func(a, b Span) int {
