@@ -80,11 +80,17 @@ type SplitReport struct {
 	Problem  string            `json:"problem,omitempty"` // when what was decided does not add up to ER
 }
 
-// split fills in the division of a vintage of er whole tonnes.
+// split fills in the division of a vintage of er whole tonnes, or of as many as were
+// sealed: what was handed over is what is divided.
 func (b *builder) split(year int, er *big.Int) {
 	accounts := b.project.Allocation
 	if len(accounts) == 0 {
 		return
+	}
+	if s := b.project.Sealed(b.report.Period); s != nil {
+		if n, ok := new(big.Int).SetString(s.Figures.Vintages[fmt.Sprint(year)]["ER_tCO2"], 10); ok {
+			er = n
+		}
 	}
 	s := SplitReport{Rule: ProposalRule, Proposal: make(map[string]string)}
 	rest := new(big.Int).Set(er)

@@ -126,6 +126,9 @@ func TestFromFileToSeal(t *testing.T) {
 	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "is sealed as revision 1: 90 tCO2, on the first", "kenshin/desk\n")
 	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "nothing has changed since")
 	holds(t, do(0, "rule", "desk-1", "r-1", "-withdraw", "-who", "K. Sato", "-why", "wrong meter"), "rule r-1")
+	if text := do(0, "totals", "desk-1", "-explain"); strings.Contains(text, "decided for") {
+		t.Errorf("the split of what was sealed does not add up any more:\n%s", text)
+	}
 	holds(t, do(0, "totals", "desk-1", "-explain"), "state of the period: sealed", "sealed emission reductions", "ER_tCO2: sealed 90, now 60")
 	holds(t, do(0, "totals", "desk-1", "-sealed"), "90 tCO2 and every other sealed figure come out of the first")
 	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "ruling withdrawn"), "revision 2: 60 tCO2", "ruling")
