@@ -22,7 +22,7 @@ type debt struct {
 	count    uint16
 	address  uint16    // is not seen in it
 	since    time.Time // the request was given up, or answered
-	slight   bool      // something came for it: a refusal, or what may have been the answer
+	slight   bool      // something came for it: a refusal, or bytes that are no answer
 }
 
 const (
