@@ -22,7 +22,7 @@ type debt struct {
 	count    uint16
 	address  uint16    // is not seen in it
 	since    time.Time // the request was given up, or answered
-	slight   bool      // something came for it: a refusal, or what may have been the answer
+	slight   bool      // something came for it: a refusal, or bytes that are no answer
 }
 
 const (
@@ -135,10 +135,11 @@ func (d *debts) forget(before time.Time, q question) {
 // is owed. A device that is only busy may answer q all the same.
 func (d *debts) refused(q question, code uint8, now, before time.Time) {
 	d.forget(before, question{unit: q.unit})
+	owed := d.owed[q.unit]
 	switch {
-	case len(d.owed[q.unit]) > 0:
+	case slices.ContainsFunc(owed, func(o debt) bool { return !o.slight }):
 		d.owe(q, now, false)
-	case code > modbus.ExceptionCodeIllegalDataValue:
+	case len(owed) > 0 || code > modbus.ExceptionCodeIllegalDataValue:
 		d.owe(q, now, true)
 	}
 }

@@ -137,6 +137,23 @@ func TestLongest(t *testing.T) {
 	}
 }
 
+// TestBusy: a device that is busy says so as often as it is asked, though nothing
+// longer may be asked of it.
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slave{answer: func(s *slave, q question) { s.say(thinking, refusal(q, 6)) }}
+		b := rtuBus(Config{Units: map[uint8]Unit{1: {Exact: true}}}, s, schemeRTU)
+		defer b.Close()
+		for range 8 {
+			var refused *ExceptionError
+			if err := ask(t, b, 1, 100, 4); !errors.As(err, &refused) || refused.Code != 6 {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // TestExactUnit: a unit marked so, from the start or later, is never asked for
 // more than is wanted.
 func TestExactUnit(t *testing.T) {

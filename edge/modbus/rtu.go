@@ -209,6 +209,7 @@ func (l *rtu) await(ctx context.Context, q question, sent, limit time.Time) ([]b
 		for {
 			size, mine, err := l.judge(q, l.buf[:have])
 			if err != nil {
+				l.came = true
 				return nil, err
 			}
 			if size == 0 {
@@ -276,7 +277,6 @@ func (l *rtu) judge(q question, b []byte) (size int, mine bool, err error) {
 		return 0, false, nil
 	}
 	if _, err := l.packager.Decode(b[:size]); err != nil {
-		l.came = mine
 		return 0, false, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if late {

@@ -36,7 +36,7 @@ func TestSquash(t *testing.T) {
 		b = append(append(b, byte(n), byte(n>>8)), noise[:n]...)
 	}
 	whole(t, b)
-	for back := 4; back <= window+8; back += 1 + back/64 {
+	for back := 4; back <= window+8; back += 1 + back/16 {
 		b = append(append([]byte{}, noise[:back]...), noise[:9]...)
 		whole(t, b)
 	}
