@@ -35,10 +35,14 @@ func Main(name string, run func(ctx context.Context, args []string, stdout, stde
 }
 
 // ExitCode is 0 for no error, 2 for one that Setup marked and 1 for any other.
+// A disk that is full or fails at the start is 1 all the same: it passes without
+// anybody changing the configuration, and what starts services again shall try.
 func ExitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
+		return 1
 	case errors.As(err, &setup{}):
 		return 2
 	}

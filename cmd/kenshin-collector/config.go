@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"kenshin/calc"
 	"kenshin/collector"
@@ -244,6 +245,9 @@ func (c *config) dirError(err error) error {
 	var file *fs.PathError
 	var sys syscall.Errno
 	var db *sqlite.Error
+	if errors.As(err, &db) && db.Code()&0xFF == sqlite3.SQLITE_FULL {
+		err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // for the exit code
+	}
 	if errors.As(err, &file) || errors.As(err, &sys) || errors.Is(err, journal.ErrLocked) || errors.As(err, &db) && !errors.Is(err, series.ErrFile) {
 		return fmt.Errorf("%s: data folder: %w; give the user that runs kenshin-collector a folder it can write, with free space, that no other collector uses", c.file, err)
 	}
