@@ -138,6 +138,12 @@ func boxDiskFull(t *testing.T) {
 	if full.Outbox.Lost > 0 || !strings.Contains(full.Outbox.Cause, "no space") {
 		t.Errorf("with a full disk: %+v", full.Outbox)
 	}
+	// It also starts on a full disk. What was in memory is told of as lost.
+	if err := s.end(); !errors.Is(err, outbox.ErrHeld) {
+		t.Errorf("Close = %v, want that what was held in memory is lost", err)
+	}
+	s.start(box)
+	full = s.until("a full disk after a start", func(s edge.Status) bool { return s.Outbox.Held > 100 })
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
