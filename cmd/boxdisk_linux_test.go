@@ -218,7 +218,7 @@ func boxOldCopy(t *testing.T) {
 		if !errors.Is(err, outbox.ErrOldCopy) {
 			t.Fatalf("the agent ended with %v, want that its outbox is an old copy", err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("the agent did not find out")
 	}
 	if err := s.box.Close(); err != nil {
