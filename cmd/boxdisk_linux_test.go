@@ -138,6 +138,12 @@ func boxDiskFull(t *testing.T) {
 	if full.Outbox.Lost > 0 || !strings.Contains(full.Outbox.Cause, "no space") {
 		t.Errorf("with a full disk: %+v", full.Outbox)
 	}
+	// It also starts on a full disk. What was in memory is told of as lost.
+	if err := s.end(); !errors.Is(err, outbox.ErrHeld) {
+		t.Errorf("Close = %v, want that what was held in memory is lost", err)
+	}
+	s.start(box)
+	full = s.until("a full disk after a start", func(s edge.Status) bool { return s.Outbox.Held > 100 })
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +218,7 @@ func boxOldCopy(t *testing.T) {
 		if !errors.Is(err, outbox.ErrOldCopy) {
 			t.Fatalf("the agent ended with %v, want that its outbox is an old copy", err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("the agent did not find out")
 	}
 	if err := s.box.Close(); err != nil {

@@ -1,8 +1,6 @@
 package cmd
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +13,9 @@ func TestDamagedIsNotTheFoldersFault(t *testing.T) {
 	key := strings.Repeat("A", 43) + "="
 	write(t, dir, "config.yaml", strings.ReplaceAll(strings.ReplaceAll(goodCollector, someKey, key), "DATA", "data"))
 	write(t, dir, "project.yaml", strings.Replace(flowProject, "\n", "", 1))
-	if err := os.Mkdir(filepath.Join(dir, "data"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	first := launch(t, dir, binary(t, "kenshin-collector"), "-config", "config.yaml") // there is a book, as when it happens
+	first.waitLine("serving", time.Minute)
+	first.interrupt(time.Minute)
 	write(t, dir, "data/series.db", strings.Repeat("no database\n", 1000))
 	p := launch(t, dir, binary(t, "kenshin-collector"), "-config", "config.yaml")
 	code := p.wait(30 * time.Second)

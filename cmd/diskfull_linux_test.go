@@ -44,7 +44,7 @@ func collectorDiskFull(t *testing.T) {
 				full = true
 				continue
 			}
-			if err := e.publish(200, time.Now(), true); err != nil {
+			if err := e.publish(20, time.Now(), true); err != nil {
 				return err
 			}
 		}

@@ -145,8 +145,13 @@ func logRepair(log *zap.Logger, r store.Report) {
 	log.Warn("the book was not as it was left", zap.Stringer("report", r))
 }
 
+// lastWords is how long Run goes on settling on its way out: who stops a service
+// waits for it, and the next start settles the rest.
+const lastWords = 20 * time.Second
+
 // Run takes messages, settles them and signs a checkpoint every hour, until ctx
-// ends or a part fails for good. On the way out it settles what is in the book.
+// ends or a part fails for good. On the way out it settles what is in the book, as
+// far as that takes at most 20 s.
 func (c *Collector) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.ingest.run(ctx) })
@@ -156,8 +161,13 @@ func (c *Collector) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.settle.catchUp(context.WithoutCancel(ctx)); err != nil {
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer done()
+	if err := c.settle.catchUp(last); err != nil {
 		return err
+	}
+	if !c.Settled() {
+		c.cfg.Log.Warn("stopped before everything was settled; the next start goes on with it", zap.Float64("records", c.settle.lag()))
 	}
 	_, err = c.store.Checkpoint()
 	return err

@@ -53,7 +53,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	s := &service{log: log, cfg: cfg, tell: newNotifier(os.Getenv)}
 	ac, err := s.prepare(ctx)
 	if err != nil {
-		return setup(err)
+		return configs.Setup(err)
 	}
 	defer ac.Outbox.Close()
 	defer func() {
@@ -69,17 +69,6 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	log.Info("polling", zap.String("edge", cfg.Edge), zap.Int("buses", len(ac.Buses)), zap.Duration("interval", cfg.Interval),
 		zap.Stringer("epoch", ac.Outbox.Epoch()), zap.Uint64("records", ac.Outbox.Last()), zap.Uint64("acked", ac.Outbox.Acked()))
 	return s.run(ctx, listener)
-}
-
-// setup marks an error as one of the configuration, unless it is of a disk or of a
-// machine that may work again by itself.
-func setup(err error) error {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, e) {
-			return err
-		}
-	}
-	return configs.Setup(err)
 }
 
 // prepare opens what an agent needs.

@@ -2,15 +2,12 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"kenshin/configs"
 	"kenshin/edge"
 	"kenshin/edge/plant"
 )
@@ -45,17 +42,6 @@ func TestStuckReloadIsSeen(t *testing.T) {
 		s.began.Store(&began)
 		if got := s.stalled(); !slices.Equal(got, want) {
 			t.Errorf("a reload since %v: %q stall, want %q", ago, got, want)
-		}
-	}
-}
-
-// TestExitCodeOfADisk: what may get better by itself is no wrong configuration.
-func TestExitCodeOfADisk(t *testing.T) {
-	for err, want := range map[error]int{syscall.ENOSPC: 1, syscall.EROFS: 1, syscall.EACCES: 2, syscall.ENOTDIR: 2} {
-		c := &config{file: "edge.yaml"}
-		got := setup(c.dirError(fmt.Errorf("open outbox: %w", &fs.PathError{Op: "write", Path: "x", Err: err})))
-		if code := configs.ExitCode(got); code != want {
-			t.Errorf("%v ends with %d, want %d", got, code, want)
 		}
 	}
 }
