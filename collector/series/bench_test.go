@@ -95,8 +95,8 @@ func BenchmarkApplyMany(b *testing.B) {
 	b.ReportMetric(size(b, path)/samples, "B/sample")
 }
 
-// month fills a store with 31 days of 22 inverters.
-func month(b *testing.B) *DB {
+// fullMonth fills a store with 31 days of 22 inverters.
+func fullMonth(b *testing.B) *DB {
 	db := open(b, temp(b))
 	for n := 0; n < 31*96*22; n += 3300 {
 		if _, err := db.Apply(b.Context(), Update{Samples: readings(n, 3300)}); err != nil {
@@ -108,7 +108,7 @@ func month(b *testing.B) *DB {
 
 // BenchmarkScanMonth reads one counter of one month, a sample every 15 minutes.
 func BenchmarkScanMonth(b *testing.B) {
-	db := month(b)
+	db := fullMonth(b)
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
@@ -124,7 +124,7 @@ func BenchmarkScanMonth(b *testing.B) {
 
 // BenchmarkLatest reads the newest sample of 264 series.
 func BenchmarkLatest(b *testing.B) {
-	db := month(b)
+	db := fullMonth(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if got, err := db.Latest(b.Context()); err != nil || len(got) != 22*12 {

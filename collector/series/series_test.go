@@ -48,10 +48,29 @@ func bad(point string, at int64, seq uint64, q wire.Quality, reason string) wire
 func apply(t testing.TB, db *DB, cursor uint64, samples ...wire.Sample) Result {
 	t.Helper()
 	res, err := db.Apply(t.Context(), Update{Cursor: cursor, Samples: samples})
+	if err == nil && mergeAlways {
+		err = db.Merge(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res
+}
+
+// mergeAlways has apply move everything into chunks at once.
+var mergeAlways bool
+
+// What holds of the tail holds of chunks.
+func TestMerged(t *testing.T) {
+	mergeAlways = true
+	defer func() { mergeAlways = false }()
+	for name, fn := range map[string]func(*testing.T){
+		"values": TestValuesComeBackExactly, "times": TestTimesAndSequenceNumbersAtTheEdges, "order": TestScanIsHalfOpenAndInOrderOfTime,
+		"stop": TestScanStopsAtTheCallersError, "one record": TestOneRecordManyTimes, "conflicts": TestRepeatsAndConflicts,
+		"units": TestUnitAndKindStayWithTheSample, "row": TestMergeIntoARow, "latest": TestLatest, "whole or nothing": TestAnUpdateIsWholeOrNothing,
+	} {
+		t.Run(name, fn)
+	}
 }
 
 // text is a sample in one line: what has to come back.
@@ -486,8 +505,8 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		make func(path string)
 		want string
 	}{
-		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 3") }, "version 3, this program reads 2"},
-		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 2"},
+		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 4") }, "version 4, this program reads 3"},
+		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 3"},
 		{"another program's", func(p string) { exec(p, "CREATE TABLE t (x); PRAGMA application_id = 7") }, "another program (application id 0x00000007)"},
 		{"tables without an id", func(p string) { exec(p, "CREATE TABLE t (x)") }, "another program"},
 		{"not a database", func(p string) { os.WriteFile(p, bytes.Repeat([]byte("reading\n"), 1000), 0o644) }, "not a database"},
