@@ -100,7 +100,7 @@ func (c *Collector) open(ctx context.Context) error {
 	if c.dead, err = store.OpenDeadLetters(c.cfg.Dir); err != nil {
 		return err
 	}
-	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, seriesFile)); err != nil {
+	if c.db, err = openSeries(c.cfg.Dir, c.cfg.Log); err != nil {
 		return err
 	}
 	m := newMetrics(c)
@@ -136,6 +136,23 @@ func (c *Collector) bookIsThere() error {
 		return err
 	}
 	return fmt.Errorf("%s is missing, but %s was settled from it: mount it, or restore it from a backup; to begin with an empty book, move %s away first", book, settled, c.cfg.Dir)
+}
+
+// openSeries opens the series store. One of a former version is made anew: what it
+// holds comes out of the book when the book is settled.
+func openSeries(dir string, log *zap.Logger) (*series.DB, error) {
+	path := filepath.Join(dir, seriesFile)
+	db, err := series.Open(path)
+	if !errors.Is(err, series.ErrOlder) {
+		return db, err
+	}
+	log.Warn("the series store is made anew from the book, which takes a while", zap.NamedError("cause", err))
+	for _, f := range series.Files(path) {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return series.Open(path)
 }
 
 func logRepair(log *zap.Logger, r store.Report) {
