@@ -35,7 +35,7 @@ type Clock interface {
 }
 
 // Config names everything a Collector needs. Every field is required but
-// Projects and Edges, which may be empty.
+// Projects and Edges, which may be empty, and KeepDays.
 type Config struct {
 	Name          string // of this collector, in acks and checkpoints
 	Dir           string // holds the book, the series store and the dead letters
@@ -45,6 +45,7 @@ type Config struct {
 	Methodologies []File
 	Projects      []File
 	Limits        wire.Limits
+	KeepDays      int // of samples that are no counters; 0 keeps them for ever
 	Acks          AckSender
 	Clock         Clock
 	Log           *zap.Logger
@@ -198,12 +199,28 @@ func (c *Collector) upkeep(ctx context.Context) {
 		if hour%24 > 0 {
 			continue
 		}
+		if err := c.tidy(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.Error("the series store is not tidied today", zap.Error(err))
+		}
 		select {
 		case <-idle:
 			scrub.Go(func() { c.scrub(ctx); idle <- struct{}{} })
 		default: // yesterday's still runs
 		}
 	}
+}
+
+// tidy moves the day's samples into chunks, however few they are, and drops what
+// is kept no longer.
+func (c *Collector) tidy(ctx context.Context) error {
+	if err := c.db.Merge(ctx); err != nil || c.cfg.KeepDays == 0 {
+		return err
+	}
+	n, err := c.db.Retain(ctx, c.cfg.Clock.Now().AddDate(0, 0, -c.cfg.KeepDays).UnixMilli())
+	if n > 0 {
+		c.cfg.Log.Info("samples dropped that are no counters", zap.Int("keep_days", c.cfg.KeepDays), zap.Int("chunks", n))
+	}
+	return err
 }
 
 const scrubBytes = 4 << 20 // read by a scrub in a second at most

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,10 +132,7 @@ func BenchmarkPipeline(b *testing.B) {
 			for i := range devices / 10 {
 				edges = append(edges, newFleetEdge(i, 10))
 			}
-			rounds := fromEnv("KENSHIN_ROUNDS", 6) * 10 / per // of event time: six minutes
-			if per == 60 {
-				rounds = max(1, fromEnv("KENSHIN_ROUNDS", 6)/6)
-			}
+			rounds := max(1, fromEnv("KENSHIN_MINUTES", 24)*10/per) // of event time
 			r := newRig(b)
 			r.Close()
 			r.cfg.Dir = b.TempDir()
@@ -150,6 +148,8 @@ func BenchmarkPipeline(b *testing.B) {
 					messages = append(messages, e.batch(b, per))
 				}
 			}
+			var before, after syscall.Rusage
+			syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 			for b.Loop() {
 				ctx, stop := context.WithCancel(b.Context())
 				done := make(chan error)
@@ -158,14 +158,18 @@ func BenchmarkPipeline(b *testing.B) {
 					r.Receive(ctx, m)
 				}
 				for testutil.ToFloat64(r.metrics.stored) < float64(len(messages)) || !r.Settled() {
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 				}
 				stop()
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(len(messages)*per*10)/b.Elapsed().Seconds(), "points/s")
+			syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			points := float64(len(messages) * per * 10)
+			b.ReportMetric(points/b.Elapsed().Seconds(), "points/s")
+			b.ReportMetric(float64(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano())/points, "cpu-ns/point")
+			b.ReportMetric(float64(after.Maxrss)/1024, "MB-peak")
 		})
 	}
 }

@@ -44,6 +44,7 @@ type cli struct {
 	Edges       edgesCommands       `cmd:"" help:"Admit edges and end their keys; works beside a running collector."`
 	CA          caCommands          `cmd:"" name:"ca" help:"The collector's own certificate authority."`
 	Methodology methodologyCommands `cmd:"" help:"Check, show or explain methodology files."`
+	Series      seriesCommands      `cmd:"" help:"Print, check or measure the series store."`
 
 	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
 	Export  exportFlags `cmd:"" help:"Print samples, days or totals as CSV. The collector must be stopped."`
