@@ -166,7 +166,7 @@ func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Lo
 	}
 	col, err := collector.Open(ctx, collector.Config{
 		Name: c.Name, Dir: c.Data, Key: key, Root: c.Broker.Root, Edges: edges, Methodologies: methodologies, Projects: projects,
-		Limits: collector.DefaultLimits, Acks: acks, Clock: edge.RealClock(), Log: log,
+		Limits: collector.DefaultLimits, KeepDays: c.Series.KeepDays, Acks: acks, Clock: edge.RealClock(), Log: log,
 	})
 	if err != nil {
 		return nil, configs.Setup(c.dirError(err))
