@@ -275,6 +275,21 @@ func TestReadingsAreSamples(t *testing.T) {
 	equal(t, "latest", a, b)
 }
 
+// Months of a main file that was removed are of another history.
+func TestMonthsWithoutTheirMainFile(t *testing.T) {
+	path := temp(t)
+	db := open(t, path)
+	apply(t, db, 1, sample("e", 1_589_500_800_000, 1, "1"))
+	db.Merge(t.Context())
+	db.Close()
+	for _, f := range Files(path)[:3] {
+		os.Remove(f)
+	}
+	db = open(t, path)
+	apply(t, db, 1, sample("e", 1_589_500_800_000, 1, "2"))
+	equal(t, "scan", scan(t, db, "site-1/inv-1/e", 0, math.MaxInt64), []wire.Sample{sample("e", 1_589_500_800_000, 1, "2")})
+}
+
 // A file of a former version says so, so that its owner can make it anew.
 func TestFormerVersion(t *testing.T) {
 	path := temp(t)

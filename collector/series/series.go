@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -191,6 +192,11 @@ func (db *DB) identify(ctx context.Context) error {
 	}
 	if app == applicationID {
 		return nil
+	}
+	for _, f := range Files(db.abs)[3:] { // of a main file that was removed: what they hold may be of another book
+		if err := os.Remove(f); err != nil {
+			return err
+		}
 	}
 	tx, err := db.writer.BeginTx(ctx, nil)
 	if err != nil {
