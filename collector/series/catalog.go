@@ -16,12 +16,14 @@ type shape struct {
 	id     int64
 	device *device
 	points []point
-	last   *table // its newest row, nil before the first one
-
-	live   *table // rows that are in no chunk yet
-	frozen *table // rows that are being merged, nil when there are none
-	spare  *table // an empty one with room
+	last   *table // the newest row that is in a chunk, nil before the first one
 	fresh  bool   // last is newer than the main file says
+
+	live      *table // rows that are in no chunk yet
+	top       int    // the newest of them
+	frozen    *table // rows that are being merged, nil when there are none
+	frozenTop int    // the newest of them
+	spare     *table // an empty one with room
 }
 
 // device is one device of one edge.
@@ -32,6 +34,7 @@ type device struct {
 	shapes  []*shape
 	newest  int64 // greatest time of a row
 	chunked int64 // greatest time of a row that may be in a chunk
+	before  int64 // day of chunked before the merge under way
 
 	staged staged // of the update under way
 	today  today  // of merging
@@ -141,6 +144,9 @@ func (db *DB) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, d := range c.devices {
+		d.chunked = d.newest // a merge that was cut short may have left what the tail still has
+	}
 	db.mem.Lock()
 	defer db.mem.Unlock()
 	db.names, db.plans = c, make(map[planKey]*plan)
@@ -168,14 +174,33 @@ func (c *catalog) landed(s *shape) {
 	at := s.live.at[n]
 	c.points += len(s.points)
 	s.device.newest = max(s.device.newest, at)
+	if n == 0 || at > s.live.at[s.top] {
+		s.top = n
+	}
+}
+
+// keep makes a row the newest one that is in a chunk, if it is.
+func (s *shape) keep(t *table, row int) {
 	if s.last == nil {
 		s.last = &table{points: s.points}
-	} else if s.last.at[0] > at {
+	} else if s.last.at[0] > t.at[row] {
 		return
 	}
 	s.last.reset()
-	s.last.copyRow(s.live, n)
+	s.last.copyRow(t, row)
 	s.fresh = true
+}
+
+// newest returns the newest row of a shape; nil when there is none.
+func (s *shape) newest() (t *table, row int) {
+	t = s.last
+	if s.frozen != nil && (t == nil || s.frozen.at[s.frozenTop] > t.at[0]) {
+		t, row = s.frozen, s.frozenTop
+	}
+	if s.live.rows() > 0 && (t == nil || s.live.at[s.top] > t.at[row]) {
+		t, row = s.live, s.top
+	}
+	return t, row
 }
 
 // find returns the shape of these samples, nil when it is a new one.

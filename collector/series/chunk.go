@@ -20,7 +20,7 @@ import (
 const chunkFormat = 1
 
 var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriter(io.Discard, 4)
+	w, err := flate.NewWriter(io.Discard, flate.BestSpeed)
 	if err != nil {
 		panic(err) // the level is a constant
 	}
@@ -39,22 +39,33 @@ func (p place) crc(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(at, castagnoli), castagnoli, b)
 }
 
+// How the body of a chunk is stored.
+const (
+	plain   = 0 // small ones that will soon be merged with others
+	deflate = 1
+)
+
 // encodeChunk returns tables, each ascending in time, as they are stored.
-func encodeChunk(p place, tables []*table) []byte {
-	body := binary.AppendUvarint([]byte{chunkFormat}, uint64(len(tables)))
+func encodeChunk(p place, tables []*table, method byte) []byte {
+	body := binary.AppendUvarint([]byte{0, 0, 0, 0, plain, chunkFormat}, uint64(len(tables)))
 	for _, t := range tables {
 		body = t.append(body)
 	}
-	var out bytes.Buffer
-	out.Write(make([]byte, 4))
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	w.Reset(&out)
-	w.Write(body) // a bytes.Buffer takes everything
-	w.Close()
-	b := out.Bytes()
-	binary.BigEndian.PutUint32(b, p.crc(b[4:]))
-	return b
+	if method == deflate {
+		var out bytes.Buffer
+		out.Grow(len(body))
+		out.Write([]byte{0, 0, 0, 0, deflate})
+		w := deflaters.Get().(*flate.Writer)
+		defer deflaters.Put(w)
+		w.Reset(&out)
+		w.Write(body[5:]) // a bytes.Buffer takes everything
+		w.Close()
+		if out.Len() < len(body) {
+			body = out.Bytes()
+		}
+	}
+	binary.BigEndian.PutUint32(body, p.crc(body[4:]))
+	return body
 }
 
 func appendText(b []byte, s string) []byte {
@@ -117,27 +128,38 @@ type before struct {
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
-// appendColumn writes its length, the runs, how many times differences were taken
-// and the numbers, each compared with those before it of the same code.
+// appendColumn writes its length, the runs, how many times differences were taken,
+// and the numbers, each compared with those before it of the same code, in planes:
+// first the lowest byte of all of them, then the next.
 func appendColumn(b []byte, runs []run, nums []int64) []byte {
-	order := bestOrder(runs, nums)
-	col := make([]byte, 0, 16+3*len(nums))
-	col = binary.AppendUvarint(col, uint64(len(runs)))
-	for _, r := range runs {
-		col = binary.AppendUvarint(binary.AppendUvarint(col, uint64(r.n)), uint64(r.code))
-	}
-	col = append(col, order)
+	order, base := bestOrder(runs, nums)
+	var room [1536]uint64
+	diffs, all := room[:0], uint64(0)
 	walkColumn(runs, nums, func(v int64, p *before) {
-		d := v
-		if order > 0 {
-			d -= p.value
+		d := uint64(v - base)
+		switch order {
+		case 1:
+			d = zigzag(v - p.value)
+		case 2:
+			d = zigzag(v - p.value - p.step)
 		}
-		if order > 1 {
-			d -= p.step
-		}
-		col = binary.AppendUvarint(col, zigzag(d))
+		diffs = append(diffs, d)
+		all |= d
 	})
-	return append(binary.AppendUvarint(b, uint64(len(col))), col...)
+	width := (bits.Len64(all) + 7) / 8
+	var head [64]byte
+	h := binary.AppendUvarint(head[:0], uint64(len(runs)))
+	for _, r := range runs {
+		h = binary.AppendUvarint(binary.AppendUvarint(h, uint64(r.n)), uint64(r.code))
+	}
+	h = append(binary.AppendVarint(append(h, order), base), byte(width))
+	b = append(binary.AppendUvarint(b, uint64(len(h)+width*len(nums))), h...)
+	for k := range width {
+		for _, d := range diffs {
+			b = append(b, byte(d>>(8*k)))
+		}
+	}
+	return b
 }
 
 // walkColumn calls fn for every number with what was before it.
@@ -158,21 +180,27 @@ func walkColumn(runs []run, nums []int64, fn func(v int64, p *before)) {
 	}
 }
 
-// bestOrder returns how often to take differences so that least remains.
-func bestOrder(runs []run, nums []int64) byte {
+// bestOrder returns how often to take differences so that least remains, and for
+// 0 what to take off every number.
+func bestOrder(runs []run, nums []int64) (order byte, base int64) {
+	if len(nums) > 0 {
+		base = slices.Min(nums)
+	}
 	var size [3]int
 	walkColumn(runs, nums, func(v int64, p *before) {
-		size[0] += bits.Len64(zigzag(v))
+		size[0] += bits.Len64(uint64(v - base))
 		size[1] += bits.Len64(zigzag(v - p.value))
 		size[2] += bits.Len64(zigzag(v - p.value - p.step))
 	})
-	best := 0
 	for i, n := range size {
-		if n < size[best] {
-			best = i
+		if n < size[order] {
+			order = byte(i)
 		}
 	}
-	return byte(best)
+	if order > 0 {
+		base = 0
+	}
+	return order, base
 }
 
 // decodeChunk returns the tables of a chunk; with only given those that have that
@@ -185,20 +213,29 @@ func decodeChunk(p place, data []byte, only string) ([]*table, error) {
 	return tables, nil
 }
 
-const maxChunk = 1 << 28 // bytes of a body
+const (
+	maxChunk = 1 << 28 // bytes of a body
+	maxRows  = 1 << 22 // of a table
+)
 
 func decodeTables(p place, data []byte, only string) ([]*table, error) {
-	if len(data) < 4 {
+	if len(data) < 5 {
 		return nil, fmt.Errorf("%d bytes", len(data))
 	}
 	if p.crc(data[4:]) != binary.BigEndian.Uint32(data) {
 		return nil, fmt.Errorf("the CRC is another one")
 	}
-	body, err := inflate(data[4:])
-	if err != nil {
-		return nil, err
+	switch data[4] {
+	case plain:
+		return readTables(data[5:], only)
+	case deflate:
+		body, err := inflate(data[5:])
+		if err != nil {
+			return nil, err
+		}
+		return readTables(body, only)
 	}
-	return readTables(body, only)
+	return nil, fmt.Errorf("compression %d is unknown", data[4])
 }
 
 // readTables reads a body.
@@ -291,6 +328,16 @@ func (r *reader) count(size int) int {
 	return int(n)
 }
 
+// rows reads how many rows a table has: a row may take no byte at all.
+func (r *reader) rows() int {
+	n := r.uvarint()
+	if n > maxRows {
+		r.fail("more rows than a chunk can have")
+		return 0
+	}
+	return int(n)
+}
+
 func (r *reader) text() string { return string(r.take(r.uvarint())) }
 
 // table reads a table, nil when it has not the point that is asked for.
@@ -307,7 +354,7 @@ func (r *reader) table(only string) *table {
 	for i := range t.texts {
 		t.texts[i] = r.text()
 	}
-	n := r.count(3)
+	n := r.rows()
 	wanted := 0
 	if only != "" {
 		wanted = t.column(only)
@@ -364,11 +411,17 @@ func (r *reader) column(n, stride int, nums []int64, codes []uint16, texts []str
 		all = append(all, run{int(k), uint16(code)})
 		left -= int(k)
 	}
-	order := c.byte()
-	if left != 0 || order > 2 {
-		c.fail("runs or order of a column")
+	order, base, width := c.byte(), unzigzag(c.uvarint()), int(c.byte())
+	if left != 0 || order > 2 || width > 8 || c.err == nil && len(c.b) != width*n {
+		c.fail("runs, order or size of a column")
 	}
-	i := 0
+	if r.err == nil {
+		r.err = c.err
+	}
+	if r.err != nil {
+		return
+	}
+	planes, i := c.b, 0
 	var known []before
 	for _, run := range all {
 		k := slices.IndexFunc(known, func(b before) bool { return b.code == run.code })
@@ -379,33 +432,28 @@ func (r *reader) column(n, stride int, nums []int64, codes []uint16, texts []str
 		p := &known[k]
 		hasText := codes != nil && run.code&7 >= classBig
 		for range run.n {
-			v := unzigzag(c.uvarint())
-			if order > 1 {
-				v += p.step
+			var d uint64
+			for k := range width {
+				d |= uint64(planes[k*n+i]) << (8 * k)
 			}
-			if order > 0 {
-				v += p.value
+			v := base + int64(d)
+			switch order {
+			case 1:
+				v = unzigzag(d) + p.value
+			case 2:
+				v = unzigzag(d) + p.value + p.step
 			}
 			p.step, p.value = v-p.value, v
 			if hasText && (v < 0 || v >= int64(len(texts))) {
-				c.fail("a text that is not there")
-			}
-			if c.err != nil {
-				r.err = c.err
+				r.fail("a text that is not there")
 				return
 			}
-			nums[i] = v
+			nums[i*stride] = v
 			if codes != nil {
-				codes[i] = run.code
+				codes[i*stride] = run.code
 			}
-			i += stride
+			i++
 		}
-	}
-	if len(c.b) > 0 {
-		c.fail("bytes after a column")
-	}
-	if r.err == nil {
-		r.err = c.err
 	}
 }
 

@@ -64,7 +64,7 @@ func TestGoldenChunk(t *testing.T) {
 	file := filepath.Join("testdata", "chunk.golden")
 	if *updateGolden {
 		var lines strings.Builder
-		for line := range slices.Chunk([]byte(hex.EncodeToString(encodeChunk(goldenPlace, goldenTables()))), 96) {
+		for line := range slices.Chunk([]byte(hex.EncodeToString(encodeChunk(goldenPlace, goldenTables(), deflate))), 96) {
 			fmt.Fprintf(&lines, "%s\n", line)
 		}
 		if err := os.WriteFile(file, []byte(lines.String()), 0o644); err != nil {
@@ -114,7 +114,7 @@ func TestColumnsComeBack(t *testing.T) {
 			}
 			x.put(cell{code: code(classDouble, 0), num: int64(math.Float64bits(r.Float64()))})
 		}
-		data := encodeChunk(goldenPlace, []*table{x})
+		data := encodeChunk(goldenPlace, []*table{x}, byte(r.IntN(2)))
 		all, err := decodeChunk(goldenPlace, data, "")
 		if err != nil || show(all) != show([]*table{x}) {
 			t.Fatalf("%v\n%swant\n%s", err, show(all), show([]*table{x}))

@@ -15,6 +15,7 @@ const (
 	perDevice   = 400  // values of a device that are worth a chunk
 	smallRows   = 4096 // a chunk with more is left alone
 	mostParts   = 15   // small chunks of a device and day
+	worthwhile  = 1000 // values of a chunk that are compressed though more will come
 	shapeSlice  = 500  // newest rows written in one transaction
 )
 
@@ -116,15 +117,22 @@ func (db *DB) Merge(ctx context.Context) error {
 func (db *DB) freeze(d *device) (values int) {
 	db.mem.Lock()
 	defer db.mem.Unlock()
+	d.before = math.MinInt64
+	if d.chunked != math.MinInt64 {
+		d.before = dayOf(d.chunked)
+	}
 	for _, s := range d.shapes {
 		switch {
 		case s.frozen != nil:
 			for i := range s.live.rows() {
 				s.frozen.copyRow(s.live, i)
+				if n := s.frozen.rows() - 1; s.frozen.at[n] > s.frozen.at[s.frozenTop] {
+					s.frozenTop = n
+				}
 			}
 			s.live.reset()
 		case s.live.rows() > 0:
-			s.frozen = s.live
+			s.frozen, s.frozenTop = s.live, s.top
 			if s.live = s.spare; s.live == nil {
 				s.live = &table{points: s.points}
 			}
@@ -172,6 +180,7 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 			if s.frozen == nil {
 				continue
 			}
+			s.keep(s.frozen, s.frozenTop)
 			s.frozen.reset()
 			s.spare, s.frozen = s.frozen, nil
 		}
@@ -196,6 +205,10 @@ func (d *device) frozenDays() []*dayRows {
 			continue
 		}
 		t := s.frozen.sorted()
+		if n := t.rows(); n > 0 && dayOf(t.at[0]) == dayOf(t.at[n-1]) {
+			day(dayOf(t.at[0])).tables = append(day(dayOf(t.at[0])).tables, t)
+			continue
+		}
 		for i := 0; i < t.rows(); {
 			n := dayOf(t.at[i])
 			x := &table{points: t.points}
@@ -268,9 +281,13 @@ func (w *merger) done(x *dayRows, t today) {
 func (w *merger) merge(x *dayRows) error {
 	p := place{x.device.edge, x.device.name, x.day}
 	first, last := span(x.tables)
+	if x.day > x.device.before { // there is none of that day
+		w.done(x, today{x.day, last, 1})
+		return w.insert(p, x.tables, x.over)
+	}
 	if t := x.device.today; !x.over && t.day == x.day && t.parts > 0 && t.parts < mostParts && first > t.last {
 		w.done(x, today{x.day, last, t.parts + 1})
-		return w.insert(p, x.tables)
+		return w.insert(p, x.tables, false)
 	}
 	var old []*table
 	var ids []int64
@@ -319,16 +336,22 @@ func (w *merger) merge(x *dayRows) error {
 		}
 	}
 	w.done(x, today{x.day, greatest, kept + 1})
-	return w.insert(p, join(append(old, x.tables...)))
+	return w.insert(p, join(append(old, x.tables...)), compact)
 }
 
-func (w *merger) insert(p place, tables []*table) error {
+// insert writes a chunk; whole says that nothing more is expected of its day soon.
+func (w *merger) insert(p place, tables []*table, whole bool) error {
 	first, last := span(tables)
-	rows := 0
+	rows, values := 0, 0
 	for _, t := range tables {
 		rows += t.rows()
+		values += len(t.nums)
 	}
-	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, encodeChunk(p, tables))
+	method := byte(plain)
+	if whole || values >= worthwhile {
+		method = deflate
+	}
+	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, encodeChunk(p, tables, method))
 	return err
 }
 
@@ -388,7 +411,7 @@ func (db *DB) forget(ctx context.Context, devices []*device, end int64) error {
 		rows := make([][]byte, len(list))
 		db.mem.Lock()
 		for i, s := range list {
-			rows[i] = encodeChunk(place{s.device.edge, s.device.name, 0}, []*table{s.last})
+			rows[i] = encodeChunk(place{s.device.edge, s.device.name, 0}, []*table{s.last}, plain)
 			s.fresh = false // should it not be written, the tail has the row
 		}
 		db.mem.Unlock()

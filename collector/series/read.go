@@ -298,12 +298,13 @@ func (db *DB) Latest(context.Context) ([]wire.Sample, error) {
 	newest := make(map[string]wire.Sample)
 	for _, d := range db.names.devices {
 		for _, s := range d.shapes {
-			if s.last == nil {
+			t, row := s.newest()
+			if t == nil {
 				continue
 			}
 			for k := range s.points {
 				x := wire.Sample{Edge: d.edge, Device: d.name}
-				if err := s.last.sample(0, k, &x); err != nil {
+				if err := t.sample(row, k, &x); err != nil {
 					return nil, db.reading("latest samples", err)
 				}
 				if old, ok := newest[x.Key()]; !ok || x.At > old.At {

@@ -24,13 +24,15 @@ def column(r):
     """Codes and numbers of a column, in the order of its rows."""
     c, out, before = Reader(r.take(r.u())), [], {}
     runs = [(c.u(), c.u()) for _ in range(c.u())]
-    order = c.u()
+    order, base, width = c.u(), unzigzag(c.u()), c.u()
+    planes = [c.take(sum(n for n, _ in runs)) for _ in range(width)]
     for count, code in runs:
         for _ in range(count):
-            value, step = before.get(code, (0, 0))
-            v = signed(unzigzag(c.u()) + (step if order > 1 else 0) + (value if order > 0 else 0))
-            before[code] = v, signed(v - value)
-            out.append((code, v))
+            d = sum(plane[len(out)] << 8 * k for k, plane in enumerate(planes))
+            v, step = before.get(code, (0, 0))
+            w = signed(base + d if order == 0 else unzigzag(d) + v + (step if order > 1 else 0))
+            before[code] = w, signed(w - v)
+            out.append((code, w))
     return out
 
 def value(code, v, texts):
@@ -44,7 +46,7 @@ def value(code, v, texts):
     return "good", format(number.normalize() if number else decimal.Decimal(0), "f"), ""
 
 for edge, device, day, data in sqlite3.connect(sys.argv[1]).execute("SELECT edge, device, day, data FROM chunks ORDER BY edge, device, day, id"):
-    r = Reader(zlib.decompress(data[4:], -15))  # the first four bytes are CRC-32C
+    r = Reader(zlib.decompress(data[5:], -15) if data[4] else data[5:])  # the first four bytes are CRC-32C
     assert r.u() == 1, "format of a chunk"
     for _ in range(r.u()):
         points = [(r.text(), r.text(), r.u()) for _ in range(r.u())]

@@ -90,7 +90,7 @@ func (db *DB) retainSlice(ctx context.Context, m *month, day int64) (int, error)
 			for _, t := range kept {
 				n += t.rows()
 			}
-			_, err = tx.ExecContext(ctx, `UPDATE chunks SET first = ?, last = ?, rows = ?, kept = ?, data = ? WHERE id = ?`, first, last, n, keptCounters, encodeChunk(x.place, kept), x.id)
+			_, err = tx.ExecContext(ctx, `UPDATE chunks SET first = ?, last = ?, rows = ?, kept = ?, data = ? WHERE id = ?`, first, last, n, keptCounters, encodeChunk(x.place, kept, deflate), x.id)
 		}
 		if err != nil {
 			return 0, err
