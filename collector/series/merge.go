@@ -3,6 +3,7 @@ package series
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ const (
 	smallRows   = 4096 // a chunk with more is left alone
 	mostParts   = 15   // small chunks of a device and day
 	worthwhile  = 1000 // values of a chunk that are compressed though more will come
+	freeSlice   = 500  // pages given back in one transaction
 	shapeSlice  = 500  // newest rows written in one transaction
 )
 
@@ -41,7 +43,7 @@ func (db *DB) relieve(ctx context.Context) error {
 		running = make(chan struct{})
 		db.running = running
 		go func() {
-			err := db.Merge(db.ended)
+			err := db.merge(db.ended)
 			db.state.Lock()
 			defer db.state.Unlock()
 			db.failed, db.running = err, nil
@@ -74,9 +76,28 @@ func (db *DB) wait() {
 }
 
 // Merge moves all that is in the tail now into the chunks of its days, in slices
-// between which updates go on. Apply begins one by itself when there is enough.
-// When it fails or is given up nothing is lost, and the next one goes on.
+// between which updates go on, and gives back the room that the tail had. Apply
+// begins one by itself when there is enough. When it fails or is given up nothing is
+// lost, and the next one goes on.
 func (db *DB) Merge(ctx context.Context) error {
+	if err := db.merge(ctx); err != nil {
+		return err
+	}
+	for {
+		var free int
+		err := db.write(ctx, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", freeSlice)); err != nil {
+				return err
+			}
+			return tx.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free)
+		})
+		if err != nil || free == 0 {
+			return err
+		}
+	}
+}
+
+func (db *DB) merge(ctx context.Context) error {
 	db.merging.Lock()
 	defer db.merging.Unlock()
 	db.mem.RLock()

@@ -176,6 +176,9 @@ func (db *DB) identify(ctx context.Context) error {
 	}
 	switch {
 	case app == 0 && version == 0 && tables == 0:
+		if _, err := db.writer.ExecContext(ctx, "PRAGMA auto_vacuum = INCREMENTAL"); err != nil { // has to come before all else
+			return err
+		}
 	case app != applicationID:
 		return fmt.Errorf("%w: it was made by another program (application id 0x%08X); move it away, or, if it may be replaced, run `kenshin-collector rebuild`", ErrFile, app)
 	case version > 0 && version < Version:
