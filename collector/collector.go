@@ -108,7 +108,7 @@ func (c *Collector) open(ctx context.Context) error {
 	c.metrics = m
 	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
 		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]edgeState), told: make(map[string]told)}
-	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
+	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, recent: &c.ingest.recent, notify: c.notify,
 		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}
 	if err := c.ingest.recover(); err != nil {
 		return fmt.Errorf("read the book: %w; when it is damaged `kenshin-collector repair` sets the damaged records aside", err)

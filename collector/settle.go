@@ -24,6 +24,7 @@ type settle struct {
 	store   *store.Store
 	db      *series.DB
 	metrics *metrics
+	recent  *recent
 	notify  func()
 
 	mu           sync.RWMutex // guards all below
@@ -34,6 +35,7 @@ type settle struct {
 	declarations map[wire.Hash]*wire.Declaration
 	state        settleState
 	routes       map[declared][]route // of the points that registers count; empty after a change of registers
+	room         []series.Reading     // of the step before, to be used again
 	touched      []*register          // since the last transaction
 	marked       map[string]bool      // keys of state.Done that have changed since then
 }
@@ -268,7 +270,8 @@ func (s *settle) pending() bool {
 func (s *settle) step(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := series.Update{Cursor: s.cursor}
+	u := series.Update{Cursor: s.cursor, Readings: s.room[:0]}
+	defer func() { clear(u.Readings); s.room = u.Readings }()
 	if s.state.Due != nil {
 		if err := s.due(&u); err != nil {
 			return err
@@ -358,9 +361,12 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 	case store.Quarantined:
 		return nil
 	}
-	b, err := decodeStored(r)
-	if err != nil {
-		return err
+	b := s.recent.take(r.Index)
+	if b == nil {
+		var err error
+		if b, err = decodeStored(r); err != nil {
+			return err
+		}
 	}
 	key := b.Edge + "/" + b.Epoch.String()
 	for i := range b.Records {

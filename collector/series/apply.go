@@ -91,7 +91,12 @@ func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 	db.update++
 	// The transaction watches ctx; watching it once more at every statement
 	// would take longer than the statement.
-	w := &update{ctx: context.WithoutCancel(ctx), tx: tx, db: db, number: db.update}
+	w := &update{ctx: context.WithoutCancel(ctx), tx: tx, db: db, number: db.update, rows: db.room}
+	defer func() { // the next update uses their room
+		clear(w.rows.cells)
+		clear(w.rows.list)
+		db.room = rows{w.rows.list[:0], w.rows.cells[:0], w.rows.bytes[:0]}
+	}()
 	if err := w.samples(ctx, u.Samples); err != nil {
 		return Result{}, err
 	}
@@ -105,7 +110,8 @@ func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 	}
 	tail := int64(0)
 	if len(w.rows.list) > 0 {
-		b := w.rows.append(make([]byte, 0, 64*len(w.rows.list)))
+		b := w.rows.append(w.rows.bytes)
+		w.rows.bytes = b
 		if tail, err = w.add(`INSERT INTO tail (rows, crc) VALUES (?, ?)`, b, tailCRC(b)); err != nil {
 			return Result{}, err
 		}

@@ -84,6 +84,7 @@ type DB struct {
 	stale   bool              // names holds what was rolled back; guarded by writing
 	plans   map[planKey]*plan // guarded by writing
 	lasts   map[string]int64  // last day of a register that has a closing, as a number; guarded by writing
+	room    rows              // of the update before; guarded by writing
 	update  uint64            // number of the update; guarded by writing
 
 	merging sync.Mutex // held by a merge

@@ -28,6 +28,7 @@ type stagedRow struct {
 type rows struct {
 	list  []stagedRow
 	cells []cell
+	bytes []byte // as they stand in the tail
 }
 
 // append writes the rows as they stand in the tail: for each of them
