@@ -53,38 +53,6 @@ type ingest struct {
 	recent recent
 }
 
-// recent hands batches that were just taken into the book to settling, which need
-// not read them once more. It holds few: what settling is far behind of it reads.
-type recent struct {
-	mu      sync.Mutex // guards all below
-	batches map[uint64]*wire.Batch
-	records int
-}
-
-const recentRecords = 100_000 // held at most, of about 200 bytes each
-
-func (r *recent) put(index uint64, b *wire.Batch) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.batches == nil || r.records+len(b.Records) > recentRecords {
-		r.batches, r.records = make(map[uint64]*wire.Batch), 0
-	}
-	r.batches[index] = b
-	r.records += len(b.Records)
-}
-
-// take returns the batch in a record, nil when it is not held.
-func (r *recent) take(index uint64) *wire.Batch {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b := r.batches[index]
-	if b != nil {
-		delete(r.batches, index)
-		r.records -= len(b.Records)
-	}
-	return b
-}
-
 // edgeState is what the collector knows of an edge's deliveries.
 type edgeState struct {
 	id       string
