@@ -189,15 +189,14 @@ func BenchmarkLate(b *testing.B) {
 			late = append(late, e.batch(b, 200))
 		}
 	}
+	var before, after syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 	b.ResetTimer()
-	for b.Loop() {
-		if b.N > 1 {
-			b.Fatal("run with -benchtime 1x")
-		}
-		r.through(late)
-	}
+	r.through(late) // a second time they would not be late: the benchmark runs once
 	b.StopTimer()
+	syscall.Getrusage(syscall.RUSAGE_SELF, &after)
 	b.ReportMetric(1e6/b.Elapsed().Seconds(), "points/s")
+	b.ReportMetric(float64(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano())/1e9, "cpu-s")
 	began := time.Now()
 	if err := r.db.Merge(b.Context()); err != nil {
 		b.Fatal(err)
