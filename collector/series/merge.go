@@ -369,7 +369,7 @@ func (w *merger) insert(p place, tables []*table, whole bool) error {
 		values += len(t.nums)
 	}
 	method := byte(plain)
-	if whole || values >= worthwhile {
+	if values >= worthwhile || whole && values >= worthwhile/5 {
 		method = deflate
 	}
 	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, encodeChunk(p, tables, method))
