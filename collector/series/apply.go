@@ -110,7 +110,7 @@ func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 	}
 	tail := int64(0)
 	if len(w.rows.list) > 0 {
-		b := w.rows.append(w.rows.bytes)
+		b := w.rows.append(w.rows.bytes, w.number)
 		w.rows.bytes = b
 		if tail, err = w.add(`INSERT INTO tail (rows, crc) VALUES (?, ?)`, b, tailCRC(b)); err != nil {
 			return Result{}, err

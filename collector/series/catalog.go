@@ -24,6 +24,7 @@ type shape struct {
 	frozen    *table // rows that are being merged, nil when there are none
 	frozenTop int    // the newest of them
 	spare     *table // an empty one with room
+	coded     coded  // of the update under way
 }
 
 // device is one device of one edge.

@@ -24,6 +24,12 @@ type stagedRow struct {
 	first int   // of its cells
 }
 
+// coded says where the codes stand that were last written for a shape.
+type coded struct {
+	update uint64
+	first  int
+}
+
 // rows are the rows that an update adds.
 type rows struct {
 	list  []stagedRow
@@ -36,8 +42,7 @@ type rows struct {
 //	shape:u epoch:u seq:u at:s same:byte (code:u)*points unless same (number:s or text)*points
 //
 // where same is 1 when the codes are those of the row of that shape before it.
-func (r *rows) append(b []byte) []byte {
-	before := make(map[*shape]int, 16)
+func (r *rows) append(b []byte, update uint64) []byte {
 	for i := range r.list {
 		x := &r.list[i]
 		cells := r.cells[x.first : x.first+len(x.shape.points)]
@@ -45,8 +50,8 @@ func (r *rows) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(x.epoch))
 		b = binary.AppendUvarint(b, x.seq)
 		b = binary.AppendVarint(b, x.at)
-		was, ok := before[x.shape]
-		if ok && slices.EqualFunc(cells, r.cells[was:was+len(cells)], func(a, b cell) bool { return a.code == b.code }) {
+		was := x.shape.coded
+		if was.update == update && slices.EqualFunc(cells, r.cells[was.first:was.first+len(cells)], func(a, b cell) bool { return a.code == b.code }) {
 			b = append(b, 1)
 		} else {
 			b = append(b, 0)
@@ -54,7 +59,7 @@ func (r *rows) append(b []byte) []byte {
 				b = binary.AppendUvarint(b, uint64(cells[k].code))
 			}
 		}
-		before[x.shape] = x.first
+		x.shape.coded = coded{update, x.first}
 		for k := range cells {
 			if cells[k].hasText() {
 				b = appendText(b, cells[k].text)
