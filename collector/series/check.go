@@ -78,6 +78,9 @@ func (db *DB) stat(ctx context.Context, problem func(string)) ([]FileStat, error
 			problem(err.Error())
 			continue
 		}
+		if m == nil {
+			continue
+		}
 		f := FileStat{Name: filepath.Base(m.path), Bytes: onDisk(m.path)}
 		if err := m.stat(ctx, &f, problem); err != nil {
 			return out, db.reading(f.Name, err)

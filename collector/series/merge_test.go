@@ -142,6 +142,32 @@ func TestMergeThatFails(t *testing.T) {
 	}
 }
 
+// A month whose file a crash left before it was laid out is one without chunks.
+func TestMonthThatIsEmpty(t *testing.T) {
+	path := temp(t)
+	open(t, path).Close()
+	if err := os.WriteFile(monthFile(path, "2020-05"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, path)
+	for i := range int64(2) {
+		apply(t, db, 1, sample("e", 1_589_500_800_000-i, 1, "1")) // the second one is late
+		if got := scan(t, db, "site-1/inv-1/e", 0, math.MaxInt64); len(got) != int(i)+1 {
+			t.Errorf("%d samples, want %d", len(got), i+1)
+		}
+		db.Retain(t.Context(), 0)
+		if _, err := db.Check(t.Context(), func(text string) { t.Error(text) }); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := db.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := scan(t, db, "site-1/inv-1/e", 0, math.MaxInt64); len(got) != 2 {
+		t.Errorf("%d samples after a merge, want 2", len(got))
+	}
+}
+
 // Damage in a month's file is an error that names it, from reading and from Check.
 func TestDamagedChunk(t *testing.T) {
 	path := temp(t)

@@ -93,7 +93,8 @@ func (m *months) list(from, to int64) []string {
 	return out
 }
 
-// get opens the file of a month, nil when there is none and none is to be made.
+// get opens the file of a month, nil when there is none and none is to be made. One
+// that a crash left before it was laid out is none.
 func (m *months) get(ctx context.Context, name string, write bool) (*month, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -119,8 +120,12 @@ func (m *months) get(ctx context.Context, name string, write bool) (*month, erro
 			return nil, err
 		}
 		x.reader.SetMaxIdleConns(2)
-		if err := x.check(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", x.path, errors.Join(err, x.reader.Close()))
+		empty, err := x.check(ctx)
+		if err != nil || empty {
+			if err = errors.Join(err, x.reader.Close()); err != nil {
+				err = fmt.Errorf("%s: %w", x.path, err)
+			}
+			return nil, err
 		}
 	}
 	m.open[name] = x
@@ -165,17 +170,21 @@ func (x *month) openWriter(ctx context.Context) (err error) {
 	return nil
 }
 
-func (x *month) check(ctx context.Context) error {
-	var app, version int64
-	for pragma, dst := range map[string]*int64{"PRAGMA application_id": &app, "PRAGMA user_version": &version} {
+// check looks at what the file says it is; empty is one that was never laid out.
+func (x *month) check(ctx context.Context) (empty bool, err error) {
+	var app, version, tables int64
+	for pragma, dst := range map[string]*int64{"PRAGMA application_id": &app, "PRAGMA user_version": &version, "SELECT count(*) FROM sqlite_schema": &tables} {
 		if err := x.reader.QueryRowContext(ctx, pragma).Scan(dst); err != nil {
-			return damaged(err)
+			return false, damaged(err)
 		}
 	}
-	if app != monthID || version != monthVersion {
-		return fmt.Errorf("%w: it has application id 0x%08X and version %d, this program reads 0x%08X and %d; %s", ErrFile, app, version, monthID, monthVersion, remedy)
+	if app == 0 && version == 0 && tables == 0 {
+		return true, nil
 	}
-	return nil
+	if app != monthID || version != monthVersion {
+		return false, fmt.Errorf("%w: it has application id 0x%08X and version %d, this program reads 0x%08X and %d; %s", ErrFile, app, version, monthID, monthVersion, remedy)
+	}
+	return false, nil
 }
 
 // rest closes what writes, so that the log of a month that is over does not stay.
@@ -212,6 +221,9 @@ func (db *DB) chunks(ctx context.Context, d *device, from, to int64, fn func(p p
 		m, err := db.months.get(ctx, name, false)
 		if err != nil {
 			return err
+		}
+		if m == nil {
+			continue
 		}
 		err = each(ctx, m.reader, `SELECT day, data FROM chunks WHERE edge = ? AND device = ? AND day BETWEEN ? AND ? ORDER BY day, id`, func(rows *sql.Rows) error {
 			p := place{edge: d.edge, device: d.name}

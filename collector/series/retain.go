@@ -31,7 +31,7 @@ func (db *DB) Retain(ctx context.Context, before int64) (trimmed int, err error)
 
 func (db *DB) retainMonth(ctx context.Context, name string, day int64) (trimmed int, err error) {
 	m, err := db.months.get(ctx, name, false)
-	if err != nil {
+	if err != nil || m == nil {
 		return 0, err
 	}
 	var left int
