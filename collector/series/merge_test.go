@@ -16,7 +16,11 @@ import (
 // Whatever comes, in whatever order, in parts, twice, days late, and merged in
 // between or not: what is there afterwards is what came first of each.
 func TestAnyOrderWithMerges(t *testing.T) {
-	for seed := range uint64(6) {
+	seeds := uint64(6)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 9))
 		path := temp(t)
 		db := open(t, path)

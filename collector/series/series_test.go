@@ -62,6 +62,9 @@ var mergeAlways bool
 
 // What holds of the tail holds of chunks.
 func TestMerged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the tests themselves run")
+	}
 	mergeAlways = true
 	defer func() { mergeAlways = false }()
 	for name, fn := range map[string]func(*testing.T){
