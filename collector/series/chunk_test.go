@@ -151,6 +151,9 @@ func FuzzTables(f *testing.F) {
 			return
 		}
 		for _, x := range tables {
+			if len(slices.Compact(slices.Clone(x.at))) != x.rows() {
+				return // nobody writes rows of one time
+			}
 			again = x.append(again)
 		}
 		back, err := readTables(again, "")

@@ -16,7 +16,7 @@ import (
 // Whatever comes, in whatever order, in parts, twice, days late, and merged in
 // between or not: what is there afterwards is what came first of each.
 func TestAnyOrderWithMerges(t *testing.T) {
-	seeds := uint64(6)
+	seeds := uint64(4)
 	if testing.Short() {
 		seeds = 2
 	}
