@@ -34,7 +34,7 @@ var mutants = []mutant{
 	{"a refused message is counted nowhere", "collector/ingest.go", "			in.metrics.rejected.WithLabelValues(reason).Inc()\n", "", "TestRefusedMessages", "collector"},
 	{"a dead letter that was not kept counts as kept", "collector/store/dead.go", "		adding[sum] = true\n", "		adding[sum], d.recent[sum] = true, true\n", "TestDeadLetterAgain", "collector/store"},
 	{"a record in two batches counts twice", "collector/settle.go", "if i > 0 && seq <= ranges[i-1].To {", "if false {", "TestInclude", "collector"},
-	{"late readings change nothing", "collector/settle.go", "		s.state.Again[x.Key()] = l\n", "", "TestLateReadingsAreSettledAgain", "collector"},
+	{"late readings change nothing", "collector/settle.go", "		s.state.Again[key] = l\n", "", "TestLateReadingsAreSettledAgain", "collector"},
 	{"readings before their declaration are lost", "collector/settle.go", "s.wait(b.Edge, r.Index, rec.Reading.Declaration)", "_ = r.Index", "TestReadingsWaitForTheirDeclaration", "collector"},
 	{"the cursor runs ahead of the samples", "collector/settle.go", "		u.Cursor = r.Index + 1\n", "		u.Cursor = r.Index + 2\n", "TestTotalsEqualTheBook|TestTotals|TestCrashBeforeSettling", "collector"},
 	{"what the disk does not take is lost", "edge/keep.go", "a.cfg.Outbox.Keep(recs...)", "func() error { _, err := a.cfg.Outbox.Append(recs...); return err }()", "TestFullOutbox", "edge"},

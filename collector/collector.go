@@ -35,7 +35,7 @@ type Clock interface {
 }
 
 // Config names everything a Collector needs. Every field is required but
-// Projects and Edges, which may be empty.
+// Projects and Edges, which may be empty, and KeepDays.
 type Config struct {
 	Name          string // of this collector, in acks and checkpoints
 	Dir           string // holds the book, the series store and the dead letters
@@ -45,6 +45,7 @@ type Config struct {
 	Methodologies []File
 	Projects      []File
 	Limits        wire.Limits
+	KeepDays      int // of samples that are no counters; 0 keeps them for ever
 	Acks          AckSender
 	Clock         Clock
 	Log           *zap.Logger
@@ -100,14 +101,14 @@ func (c *Collector) open(ctx context.Context) error {
 	if c.dead, err = store.OpenDeadLetters(c.cfg.Dir); err != nil {
 		return err
 	}
-	if c.db, err = series.Open(filepath.Join(c.cfg.Dir, seriesFile)); err != nil {
+	if c.db, err = openSeries(c.cfg.Dir, c.cfg.Log); err != nil {
 		return err
 	}
 	m := newMetrics(c)
 	c.metrics = m
 	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
 		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]edgeState), told: make(map[string]told)}
-	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, notify: c.notify,
+	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, recent: &c.ingest.recent, notify: c.notify,
 		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}
 	if err := c.ingest.recover(); err != nil {
 		return fmt.Errorf("read the book: %w; when it is damaged `kenshin-collector repair` sets the damaged records aside", err)
@@ -136,6 +137,23 @@ func (c *Collector) bookIsThere() error {
 		return err
 	}
 	return fmt.Errorf("%s is missing, but %s was settled from it: mount it, or restore it from a backup; to begin with an empty book, move %s away first", book, settled, c.cfg.Dir)
+}
+
+// openSeries opens the series store. One of a former version is made anew: what it
+// holds comes out of the book when the book is settled.
+func openSeries(dir string, log *zap.Logger) (*series.DB, error) {
+	path := filepath.Join(dir, seriesFile)
+	db, err := series.Open(path)
+	if !errors.Is(err, series.ErrOlder) {
+		return db, err
+	}
+	log.Warn("the series store is made anew from the book, which takes a while", zap.NamedError("cause", err))
+	for _, f := range series.Files(path) {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return series.Open(path)
 }
 
 func logRepair(log *zap.Logger, r store.Report) {
@@ -191,12 +209,28 @@ func (c *Collector) upkeep(ctx context.Context) {
 		if hour%24 > 0 {
 			continue
 		}
+		if err := c.tidy(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.Error("the series store is not tidied today", zap.Error(err))
+		}
 		select {
 		case <-idle:
 			scrub.Go(func() { c.scrub(ctx); idle <- struct{}{} })
 		default: // yesterday's still runs
 		}
 	}
+}
+
+// tidy moves the day's samples into chunks, however few they are, and drops what
+// is kept no longer.
+func (c *Collector) tidy(ctx context.Context) error {
+	if err := c.db.Merge(ctx); err != nil || c.cfg.KeepDays == 0 {
+		return err
+	}
+	n, err := c.db.Retain(ctx, c.cfg.Clock.Now().AddDate(0, 0, -c.cfg.KeepDays).UnixMilli())
+	if n > 0 {
+		c.cfg.Log.Info("samples dropped that are no counters", zap.Int("keep_days", c.cfg.KeepDays), zap.Int("chunks", n))
+	}
+	return err
 }
 
 const scrubBytes = 4 << 20 // read by a scrub in a second at most

@@ -78,17 +78,6 @@ func (r *rules) registers(p *calc.Project) []calc.Register {
 	return q.Registers()
 }
 
-func (r *rules) register(project, key string) (calc.Register, bool) {
-	if p := r.project(project); p != nil {
-		for _, spec := range r.registers(p) {
-			if spec.Key == key {
-				return spec, true
-			}
-		}
-	}
-	return calc.Register{}, false
-}
-
 // serials are the serial numbers that devices told: by device (edge/device) and
 // serial number, the time of the first reading under it, ms UTC.
 type serials map[string]map[string]int64

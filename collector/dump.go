@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"kenshin/collector/series"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
 )
@@ -18,10 +19,7 @@ type DeadLetter = store.DeadLetter
 
 // SeriesFiles names the files of the series store in a collector's folder: all
 // of them can be made again from the book.
-func SeriesFiles(dir string) []string {
-	db := filepath.Join(dir, seriesFile)
-	return []string{db, db + "-wal", db + "-shm"}
-}
+func SeriesFiles(dir string) []string { return series.Files(filepath.Join(dir, seriesFile)) }
 
 const seriesFile = "series.db"
 

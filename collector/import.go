@@ -105,9 +105,9 @@ func (s *settle) imported(r *store.Record, u *series.Update) error {
 		if !isNew {
 			continue
 		}
-		s.state.Done[key] = done
+		s.state.Done[key], s.marked[key] = done, true
 		u.Samples = append(u.Samples, x)
-		if err := s.count(&x); err != nil {
+		if err := s.count(s.registers[x.Key()], reading(&x)); err != nil {
 			return err
 		}
 	}

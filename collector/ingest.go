@@ -49,6 +49,8 @@ type ingest struct {
 	told  map[string]told // by reason
 
 	decisions []uint64 // records of the book that were decisions when it was opened
+
+	recent recent
 }
 
 // edgeState is what the collector knows of an edge's deliveries.
@@ -188,6 +190,12 @@ func (in *ingest) take(group []Message) error {
 	if len(records) > 0 {
 		if _, err := in.store.Append(records...); err != nil {
 			return err
+		}
+	}
+	for i := range list {
+		if j := &list[i]; j.err == nil && j.verdict == fresh {
+			in.recent.put(next, j.batch)
+			next++
 		}
 	}
 	maps.Copy(in.heads, g.heads)

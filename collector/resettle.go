@@ -19,13 +19,20 @@ func (s *settle) resettle(ctx context.Context) error {
 	if len(s.state.Again) == 0 {
 		return nil
 	}
+	specs := make(map[string]calc.Register) // they are found out for a whole project at once
+	for _, p := range s.rules.projects {
+		for _, spec := range s.rules.registers(p) {
+			specs[p.Reference+"/"+spec.Key] = spec
+		}
+	}
 	for key, late := range s.state.Again {
 		r := s.registers[key]
 		if r == nil {
 			continue
 		}
+		s.touch(r)
 		if (late.From == calc.Date{}) {
-			spec, ok := s.rules.register(r.project, key)
+			spec, ok := specs[r.project+"/"+key]
 			if !ok {
 				continue // its project was taken out of force
 			}
@@ -107,6 +114,7 @@ func (s *settle) specify(p *calc.Project) error {
 			continue
 		}
 		s.registers[spec.Key] = &register{project: p.Reference, spec: spec, zone: zone, curve: calc.NewCurve(spec, zone)}
+		clear(s.routes)
 		s.state.Again[spec.Key] = lateDays{}
 	}
 	return nil

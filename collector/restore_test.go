@@ -3,12 +3,17 @@ package collector
 import (
 	"bytes"
 	"crypto/ed25519"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
@@ -222,5 +227,38 @@ func TestQuarantinedIsSentAgain(t *testing.T) {
 	}
 	if err := Dump(io.Discard, r.Store()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A series store of a former version is made anew from the book, with a line that says so.
+func TestFormerSeriesIsMadeAnew(t *testing.T) {
+	s := newSite("site-1", 1)
+	d := meter("m-1")
+	s.declare(d)
+	for i := range int64(50) {
+		s.read(d, i*3_600_000, uint32(i*i))
+	}
+	r := newRig(t, s)
+	r.send(s.all(t))
+	before := r.totals("plant", 2)
+	if err := r.db.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	db, err := sql.Open("sqlite", filepath.Join(r.cfg.Dir, seriesFile))
+	if err == nil {
+		_, err = db.Exec("PRAGMA user_version = 2")
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	r.cfg.Log = zap.New(core)
+	r.open()
+	if after := r.totals("plant", 2); after != before {
+		t.Errorf("totals\n%s\nbefore\n%s", after, before)
+	}
+	if n := logs.FilterMessageSnippet("made anew from the book").Len(); n != 1 {
+		t.Errorf("%d lines say that the series store is made anew, want 1", n)
 	}
 }

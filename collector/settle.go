@@ -24,6 +24,7 @@ type settle struct {
 	store   *store.Store
 	db      *series.DB
 	metrics *metrics
+	recent  *recent
 	notify  func()
 
 	mu           sync.RWMutex // guards all below
@@ -33,6 +34,10 @@ type settle struct {
 	registers    map[string]*register // by key; only those a project asks for
 	declarations map[wire.Hash]*wire.Declaration
 	state        settleState
+	routes       map[declared][]route // of the points that registers count; empty after a change of registers
+	room         []series.Reading     // of the step before, to be used again
+	touched      []*register          // since the last transaction
+	marked       map[string]bool      // keys of state.Done that have changed since then
 }
 
 // register is the accepted course of one counter.
@@ -41,13 +46,15 @@ type register struct {
 	spec    calc.Register
 	zone    *time.Location
 	curve   *calc.Curve
+	touched bool // it is among those that may have changed
 }
 
 // settleState is what settling keeps beside samples and closings.
 type settleState struct {
 	// Done are the sequence numbers that are settled, per edge and epoch, as
-	// ascending ranges: a record that comes in two batches counts once.
-	Done map[string][]wire.Range `json:"done"`
+	// ascending ranges: a record that comes in two batches counts once. They are
+	// kept apart, as marks of the series store: there are as many as edges.
+	Done map[string][]wire.Range `json:"-"`
 	// Again are registers to be settled again from a day on: their late samples
 	// are stored, their closings not yet right.
 	Again map[string]lateDays `json:"again,omitempty"`
@@ -69,8 +76,8 @@ type lateDays struct {
 }
 
 const (
-	settleSamples = 4000 // of one transaction, about
-	settleRecords = 512
+	settleSamples = 50_000 // of one transaction, about
+	settleRecords = 8192
 )
 
 func (s *settle) position() uint64 {
@@ -111,6 +118,19 @@ func (s *settle) recover(ctx context.Context, decisions []uint64) error {
 			s.state.Serials = make(serials)
 		}
 	}
+	marks, err := s.db.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	for key, text := range marks {
+		var done []wire.Range
+		if err := json.Unmarshal(text, &done); err != nil {
+			return fmt.Errorf("what is settled of %s: %w; run `kenshin-collector rebuild`", key, err)
+		}
+		s.state.Done[key] = done
+	}
+	s.routes, s.marked = make(map[declared][]route), make(map[string]bool)
+	s.touched = nil
 	if s.state.Waiting == nil {
 		s.state.Waiting = make(map[wire.Hash]waiting)
 	}
@@ -173,6 +193,7 @@ func (s *settle) restore(ctx context.Context, p *calc.Project) error {
 			return fmt.Errorf("register %s: %w; run `kenshin-collector rebuild`", spec.Key, err)
 		}
 		s.registers[spec.Key] = &register{project: p.Reference, spec: spec, zone: zone, curve: curve}
+		clear(s.routes)
 	}
 	return nil
 }
@@ -242,7 +263,8 @@ func (s *settle) pending() bool {
 func (s *settle) step(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := series.Update{Cursor: s.cursor}
+	u := series.Update{Cursor: s.cursor, Readings: s.room[:0]}
+	defer func() { clear(u.Readings); s.room = u.Readings }()
 	if s.state.Due != nil {
 		if err := s.due(&u); err != nil {
 			return err
@@ -254,10 +276,10 @@ func (s *settle) step(ctx context.Context) error {
 	}
 	n := 0
 	err := s.store.Scan(s.cursor, func(r *store.Record) error {
-		if n == settleRecords || len(u.Samples) >= settleSamples {
+		if n == settleRecords || samples(&u) >= settleSamples {
 			return errStop
 		}
-		if r.Kind == store.Decision && n > 0 {
+		if r.Kind != store.Batch && r.Kind != store.Quarantined && n > 0 {
 			return errStop // it gets a step of its own: what it changes must see all samples before it
 		}
 		if s.arrive(r); s.state.Due != nil {
@@ -268,7 +290,7 @@ func (s *settle) step(ctx context.Context) error {
 		}
 		n++
 		u.Cursor = r.Index + 1
-		if r.Kind == store.Decision || s.state.Due != nil {
+		if r.Kind != store.Batch && r.Kind != store.Quarantined || s.state.Due != nil {
 			return errStop
 		}
 		return nil
@@ -284,13 +306,19 @@ func (s *settle) step(ctx context.Context) error {
 
 // commit writes an update and what the registers have become by it.
 func (s *settle) commit(ctx context.Context, u series.Update, records int) error {
-	u.Closings = make(map[string]series.Closings)
-	for key, r := range s.registers {
-		if from, to, ok := r.curve.Dirty(); ok {
-			u.Closings[key] = series.Closings{From: from, To: to, List: r.curve.Closings(from, to)}
+	u.Closings = make(map[string]series.Closings, len(s.touched))
+	for _, r := range s.touched {
+		if from, to, ok := r.curve.Dirty(); ok && s.registers[r.spec.Key] == r {
+			u.Closings[r.spec.Key] = series.Closings{From: from, To: to, List: r.curve.Closings(from, to)}
 		}
 	}
+	u.Marks = make(map[string][]byte, len(s.marked))
 	var err error
+	for key := range s.marked {
+		if u.Marks[key], err = json.Marshal(s.state.Done[key]); err != nil {
+			return err
+		}
+	}
 	if u.State, err = json.Marshal(s.state); err != nil {
 		return err
 	}
@@ -298,9 +326,12 @@ func (s *settle) commit(ctx context.Context, u series.Update, records int) error
 	if err != nil {
 		return err
 	}
-	for _, r := range s.registers {
+	for _, r := range s.touched {
 		r.curve.Clean()
+		r.touched = false
 	}
+	s.touched = s.touched[:0]
+	clear(s.marked)
 	s.cursor = u.Cursor
 	s.metrics.settled.Add(float64(records))
 	s.metrics.samples.Add(float64(res.Stored))
@@ -323,9 +354,12 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 	case store.Quarantined:
 		return nil
 	}
-	b, err := decodeStored(r)
-	if err != nil {
-		return err
+	b := s.recent.take(r.Index)
+	if b == nil {
+		var err error
+		if b, err = decodeStored(r); err != nil {
+			return err
+		}
 	}
 	key := b.Edge + "/" + b.Epoch.String()
 	for i := range b.Records {
@@ -334,7 +368,7 @@ func (s *settle) record(r *store.Record, u *series.Update) error {
 		if !isNew {
 			continue
 		}
-		s.state.Done[key] = done
+		s.state.Done[key], s.marked[key] = done, true
 		if day, ahead := aheadDay(b.Edge, r, rec); ahead && rec.Reading != nil {
 			s.hold(day, r.Index, rec)
 			continue
@@ -372,58 +406,36 @@ func (s *settle) reading(b *wire.Batch, rec *wire.Record, u *series.Update) erro
 			return err
 		}
 	}
-	samples := decodeReading(b, rec, d)
-	u.Samples = append(u.Samples, samples...)
-	for k := range samples {
-		if err := s.count(&samples[k]); err != nil {
+	u.Readings = append(u.Readings, series.Reading{Edge: b.Edge, Epoch: b.Epoch, Seq: rec.Seq, Wall: rec.Wall, Declaration: d, Reading: rec.Reading})
+	for _, x := range s.routed(b.Edge, d, rec.Reading.Declaration) {
+		p := &d.Points[x.point]
+		raw := d.Raw(x.point, x.block, rec.Reading)
+		c := calc.Sample{At: rec.Wall + int64(blockDelta(d, p, rec.Reading)), Unit: p.Unit, Good: raw.Quality == wire.Good, Reason: raw.Reason}
+		if c.Good && raw.Form != wire.Text {
+			c.Value = raw.Number()
+		}
+		if err := s.count(x.register, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// decodeReading turns one reading into samples.
-func decodeReading(b *wire.Batch, rec *wire.Record, d *wire.Declaration) []wire.Sample {
-	values := d.Values(rec.Reading)
-	out := make([]wire.Sample, 0, len(values))
-	for _, v := range values {
-		p := &d.Points[v.Point]
-		out = append(out, wire.Sample{
-			Edge: b.Edge, Device: d.Device, Point: p.Name, Unit: p.Unit, Kind: p.Kind,
-			At: rec.Wall + int64(blockDelta(d, p, rec.Reading)), Quality: v.Quality, Number: v.Number, Text: v.Text, Reason: v.Reason,
-			Epoch: b.Epoch, Seq: rec.Seq,
-		})
-	}
-	return out
-}
-
-func blockDelta(d *wire.Declaration, p *wire.Point, r *wire.Reading) int32 {
-	if k := d.BlockOf(p); k >= 0 && k < len(r.Blocks) {
-		return r.Blocks[k].Delta
-	}
-	return 0
-}
-
-// reading is a sample as calc takes it.
-func reading(x *wire.Sample) calc.Sample {
-	return calc.Sample{At: x.At, Value: x.Number, Unit: x.Unit, Good: x.Quality == wire.Good, Reason: x.Reason, Imported: isImport(x.Epoch)}
-}
-
 // maxTime is the end of the year 9999, ms UTC. What lies beyond, or before its
 // opposite, is on no calendar; a curve takes much less.
 const maxTime = 253_402_300_799_999
 
-// count gives a sample to the register it belongs to, if a project asks for it.
-func (s *settle) count(x *wire.Sample) error {
-	r := s.registers[x.Key()]
+// count gives a sample to its register.
+func (s *settle) count(r *register, x calc.Sample) error {
 	if r == nil || x.At < -maxTime || x.At > maxTime {
 		return nil
 	}
-	switch err := r.curve.Add(reading(x)); {
+	s.touch(r)
+	switch err := r.curve.Add(x); {
 	case err == nil:
 	case errors.Is(err, calc.ErrLate):
-		day := calc.ClosingDay(x.At, r.zone)
-		l, ok := s.state.Again[x.Key()]
+		day, key := calc.ClosingDay(x.At, r.zone), r.spec.Key
+		l, ok := s.state.Again[key]
 		if !ok {
 			l = lateDays{day, day}
 		}
@@ -433,13 +445,21 @@ func (s *settle) count(x *wire.Sample) error {
 		if l.Last.Before(day) {
 			l.Last = day
 		}
-		s.state.Again[x.Key()] = l
+		s.state.Again[key] = l
 	case errors.Is(err, calc.ErrConflict):
 		// The series store keeps both; the first one counts.
 	default:
-		return fmt.Errorf("register %s: %w", x.Key(), err)
+		return fmt.Errorf("register %s: %w", r.spec.Key, err)
 	}
 	return nil
+}
+
+// touch notes that a register may change.
+func (s *settle) touch(r *register) {
+	if !r.touched {
+		r.touched = true
+		s.touched = append(s.touched, r)
+	}
 }
 
 // curve returns the course of a register, nil when nothing is known of it.

@@ -81,7 +81,7 @@ func (s *settle) fall(w waiting) *due {
 func (s *settle) due(u *series.Update) error {
 	d := s.state.Due
 	err := s.store.Scan(d.Next, func(r *store.Record) error {
-		if r.Index > d.Last || len(u.Samples) >= settleSamples {
+		if r.Index > d.Last || samples(u) >= settleSamples {
 			return errStop
 		}
 		d.Next = r.Index + 1

@@ -28,6 +28,8 @@ func (c *cli) book(command string) (bookCmd, bool) {
 		"dead": &c.Dead, "dump": &c.Dump, "stat": &c.Stat, "verify": &c.Verify, "repair": &c.Repair,
 		"dead <dir>": &c.Dead, "dump <dir>": &c.Dump, "stat <dir>": &c.Stat, "verify <dir>": &c.Verify, "repair <dir>": &c.Repair,
 		"backup <to>": &c.Backup, "restore <from>": &c.Restore,
+		"series dump": &c.Series.Dump, "series check": &c.Series.Check, "series size": &c.Series.Size,
+		"series dump <dir>": &c.Series.Dump, "series check <dir>": &c.Series.Check, "series size <dir>": &c.Series.Size,
 	}[command]
 	return b, ok
 }

@@ -63,6 +63,9 @@ type config struct {
 		KeyFile    string `yaml:"key_file"`
 		PublicURL  string `yaml:"public_url"`
 	} `yaml:"http"`
+	Series struct {
+		KeepDays int `yaml:"keep_days"` // of samples that are no counters; 0 for ever
+	} `yaml:"series"`
 	Log configs.Log `yaml:"log"`
 }
 
@@ -105,6 +108,9 @@ func (c *config) validate(text []byte) error {
 		return wrong("$.broker.root", fmt.Sprintf("topic %q", c.Broker.Root), "want levels such as kenshin/v1, without + and #; every edge must have the same")
 	case !isAddress(c.HTTP.Listen):
 		return wrong("$.http.listen", fmt.Sprintf("address %q", c.HTTP.Listen), "write host:port, such as 127.0.0.1:8080, with a port up to 65535")
+	}
+	if c.Series.KeepDays < 0 {
+		return wrong("$.series.keep_days", fmt.Sprintf("%d days", c.Series.KeepDays), "want the days that samples stay, or 0 to keep all")
 	}
 	if !loopback(c.HTTP.Listen) && c.HTTP.Token == "" {
 		return wrong("$.http.listen", "others can reach "+c.HTTP.Listen+" and there is no `http.token`", "set one, or listen on 127.0.0.1")

@@ -44,6 +44,7 @@ type cli struct {
 	Edges       edgesCommands       `cmd:"" help:"Admit edges and end their keys; works beside a running collector."`
 	CA          caCommands          `cmd:"" name:"ca" help:"The collector's own certificate authority."`
 	Methodology methodologyCommands `cmd:"" help:"Check, show or explain methodology files."`
+	Series      seriesCommands      `cmd:"" help:"Print, check or measure the series store."`
 
 	Import  importFlags `cmd:"" help:"Bring in readings from before the agent, from a CSV file. The collector must be stopped."`
 	Export  exportFlags `cmd:"" help:"Print samples, days or totals as CSV. The collector must be stopped."`
@@ -165,7 +166,7 @@ func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Lo
 	}
 	col, err := collector.Open(ctx, collector.Config{
 		Name: c.Name, Dir: c.Data, Key: key, Root: c.Broker.Root, Edges: edges, Methodologies: methodologies, Projects: projects,
-		Limits: collector.DefaultLimits, Acks: acks, Clock: edge.RealClock(), Log: log,
+		Limits: collector.DefaultLimits, KeepDays: c.Series.KeepDays, Acks: acks, Clock: edge.RealClock(), Log: log,
 	})
 	if err != nil {
 		return nil, configs.Setup(c.dirError(err))

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 
 	"kenshin/calc"
@@ -15,11 +14,24 @@ import (
 
 // Update is what one transaction changes.
 type Update struct {
-	Cursor       uint64 // records of the book that are settled with it
-	State        []byte // what settling keeps beside, opaque here
+	Cursor       uint64            // records of the book that are settled with it
+	State        []byte            // what settling keeps beside, opaque here
+	Marks        map[string][]byte // the same by key; a key keeps its mark until another one comes
 	Samples      []wire.Sample
+	Readings     []Reading // after Samples
 	Declarations []*wire.Declaration
 	Closings     map[string]Closings // by register
+}
+
+// Reading is what a device answered in one poll: a sample of every point of its
+// declaration, as wire.Declaration.Values has them, each at the time of its block.
+type Reading struct {
+	Edge        string
+	Epoch       wire.Epoch
+	Seq         uint64
+	Wall        int64 // ms UTC of the first block
+	Declaration *wire.Declaration
+	*wire.Reading
 }
 
 // Closings takes the place of everything that is stored of a register from day
@@ -40,12 +52,18 @@ type Result struct {
 
 // Apply makes an update in one transaction: all of it or nothing. It can be
 // given up through ctx. The same update twice changes nothing the second time.
+// While merging lags far behind, Apply waits for it.
 func (db *DB) Apply(ctx context.Context, u Update) (Result, error) {
 	db.writing.Lock()
-	defer db.writing.Unlock()
 	res, err := db.apply(ctx, u)
 	if err != nil {
 		db.stale = true // what was added to names may have been rolled back
+	}
+	db.writing.Unlock()
+	if err == nil {
+		err = db.relieve(ctx)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err() // not the driver's word for it
 		}
@@ -56,7 +74,11 @@ func (db *DB) Apply(ctx context.Context, u Update) (Result, error) {
 
 func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 	if db.stale {
-		if err := db.names.load(ctx, db.reader); err != nil {
+		clear(db.lasts)
+		if err := db.checkClosings(ctx); err != nil {
+			return Result{}, err
+		}
+		if err := db.load(ctx); err != nil {
 			return Result{}, err
 		}
 		db.stale = false
@@ -66,50 +88,94 @@ func (db *DB) apply(ctx context.Context, u Update) (Result, error) {
 		return Result{}, err
 	}
 	defer tx.Rollback() // after Commit it does nothing
+	db.update++
 	// The transaction watches ctx; watching it once more at every statement
 	// would take longer than the statement.
-	w := &update{ctx: context.WithoutCancel(ctx), tx: tx, names: &db.names, newest: make(map[*shape]int64)}
-	w.insert = tx.StmtContext(w.ctx, db.insert)
-	if err := w.samples(u.Samples); err != nil {
+	w := &update{ctx: context.WithoutCancel(ctx), tx: tx, db: db, number: db.update, rows: db.room}
+	defer func() { // the next update uses their room
+		clear(w.rows.cells)
+		clear(w.rows.list)
+		db.room = rows{w.rows.list[:0], w.rows.cells[:0], w.rows.bytes[:0]}
+	}()
+	if err := w.samples(ctx, u.Samples); err != nil {
 		return Result{}, err
 	}
-	for _, d := range u.Declarations {
-		h := d.Hash()
-		rec := wire.Record{Declaration: d}
-		if _, err := tx.ExecContext(w.ctx, `INSERT INTO declarations (hash, record) VALUES (?, ?) ON CONFLICT DO NOTHING`, h[:], rec.Encode()); err != nil {
+	for i := range u.Readings {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return Result{}, ctx.Err()
+		}
+		if err := w.reading(&u.Readings[i]); err != nil {
 			return Result{}, err
 		}
 	}
-	for register, c := range u.Closings {
-		if err := w.closings(register, c); err != nil {
+	tail := int64(0)
+	if len(w.rows.list) > 0 {
+		b := w.rows.append(w.rows.bytes, w.number)
+		w.rows.bytes = b
+		if tail, err = w.add(`INSERT INTO tail (rows, crc) VALUES (?, ?)`, b, tailCRC(b)); err != nil {
 			return Result{}, err
 		}
 	}
-	if _, err := tx.ExecContext(w.ctx, `UPDATE settled SET cursor = ?, state = ?, crc = ?`, int64(u.Cursor), u.State, settledCRC(int64(u.Cursor), u.State)); err != nil {
+	if err := w.rest(u); err != nil {
 		return Result{}, err
 	}
-	return w.res, tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return Result{}, err
+	}
+	db.mem.Lock()
+	defer db.mem.Unlock()
+	db.names.publish(&w.rows, tail)
+	return w.res, nil
 }
 
 // update is a transaction under way.
 type update struct {
 	ctx    context.Context // of the statements
 	tx     *sql.Tx
-	insert *sql.Stmt
-	names  *catalog
-	newest map[*shape]int64
+	db     *DB
+	number uint64
+	rows   rows
 	res    Result
 
-	last   *device // the device of the sample before
-	group  []*wire.Sample
-	buffer []byte
+	last  *device // the device of the sample before
+	group []*wire.Sample
 }
 
-// samples stores samples. Those of one record, which follow one another, share
+// rest writes what an update has beside samples.
+func (w *update) rest(u Update) error {
+	for _, d := range u.Declarations {
+		h := d.Hash()
+		rec := wire.Record{Declaration: d}
+		if _, err := w.tx.ExecContext(w.ctx, `INSERT INTO declarations (hash, record) VALUES (?, ?) ON CONFLICT DO NOTHING`, h[:], rec.Encode()); err != nil {
+			return err
+		}
+	}
+	if err := w.closings(u.Closings); err != nil {
+		return err
+	}
+	if len(u.Marks) > 0 {
+		put, err := w.tx.PrepareContext(w.ctx, `INSERT INTO marks (key, value, crc) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, crc = excluded.crc`)
+		if err != nil {
+			return err
+		}
+		for key, value := range u.Marks {
+			if _, err := put.ExecContext(w.ctx, key, value, markCRC(key, value)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := w.tx.ExecContext(w.ctx, `UPDATE settled SET cursor = ?, state = ?, crc = ?`, int64(u.Cursor), u.State, settledCRC(int64(u.Cursor), u.State))
+	return err
+}
+
+// samples stages samples. Those of one record, which follow one another, share
 // a row for each of their times.
-func (w *update) samples(all []wire.Sample) error {
+func (w *update) samples(ctx context.Context, all []wire.Sample) error {
 	var rest []*wire.Sample
 	for len(all) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		n := 1
 		for n < len(all) && sameRecord(&all[0], &all[n]) {
 			n++
@@ -136,11 +202,6 @@ func (w *update) samples(all []wire.Sample) error {
 			}
 		}
 	}
-	for s, at := range w.newest {
-		if _, err := w.tx.ExecContext(w.ctx, `UPDATE shapes SET newest = ? WHERE id = ? AND newest < ?`, at, s.id, at); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -148,99 +209,100 @@ func sameRecord(a, b *wire.Sample) bool {
 	return a.Seq == b.Seq && a.Device == b.Device && a.Edge == b.Edge && a.Epoch == b.Epoch
 }
 
-// store stores samples of one record, device and time.
+// store stages samples of one record, device and time: what is there already is
+// compared, what is new becomes a row.
 func (w *update) store(group []*wire.Sample) error {
 	first := group[0]
-	dev, err := w.device(first)
+	dev, err := w.device(first.Edge, first.Device)
 	if err != nil {
 		return err
 	}
-	sh, err := w.shape(dev, group)
+	epoch, err := w.epoch(first.Epoch)
+	if err != nil {
+		return err
+	}
+	fresh := group
+	if !w.newer(dev, first.At) {
+		have, err := w.existing(dev, first.At)
+		if err != nil {
+			return err
+		}
+		fresh = nil
+		for _, s := range group {
+			switch old, ok := have[s.Point]; {
+			case !ok:
+				fresh = append(fresh, s)
+				have[s.Point] = *s
+			case !same(&old, s):
+				if err := w.conflict(dev, epoch, s); err != nil {
+					return err
+				}
+			}
+		}
+		if len(fresh) == 0 {
+			return nil
+		}
+	}
+	sh, err := w.shape(dev, fresh)
 	if err != nil {
 		return err
 	}
 	if sh == nil { // a point twice: one after the other, the second one is compared
-		for _, s := range slices.Clone(group) {
+		for _, s := range append([]*wire.Sample(nil), fresh...) {
 			if err := w.store([]*wire.Sample{s}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	epoch, err := w.epoch(first.Epoch)
-	if err != nil {
-		return err
+	w.stage(sh, first.At, epoch, first.Seq)
+	for _, s := range fresh {
+		c, err := cellOf(s)
+		if err != nil {
+			return err
+		}
+		w.rows.cells = append(w.rows.cells, c)
 	}
-	if w.buffer, err = appendPart(w.buffer[:0], epoch, sh.id, group); err != nil {
-		return err
-	}
-	w.buffer = seal(w.buffer, dev.id, first.At)
-	done, err := w.insert.ExecContext(w.ctx, dev.id, first.At, w.buffer)
-	if err != nil {
-		return err
-	}
-	if n, err := done.RowsAffected(); err != nil {
-		return err
-	} else if n == 0 {
-		return w.merge(dev, epoch, group)
-	}
-	w.stored(sh, first.At, len(group))
 	return nil
 }
 
-func (w *update) stored(s *shape, at int64, n int) {
-	w.res.Stored += n
-	if newest, ok := w.newest[s]; !ok || at > newest {
-		w.newest[s] = at
-	}
+// stage begins a row; its cells are to follow.
+func (w *update) stage(sh *shape, at, epoch int64, seq uint64) {
+	st := w.staged(sh.device)
+	st.newest = max(st.newest, at)
+	st.rows = append(st.rows, int32(len(w.rows.list)))
+	w.rows.list = append(w.rows.list, stagedRow{sh, at, seq, epoch, len(w.rows.cells)})
+	w.res.Stored += len(sh.points)
 }
 
-// merge adds samples to a row that is there: what it has already is compared,
-// what is new becomes a part of its own.
-func (w *update) merge(dev *device, epoch int64, group []*wire.Sample) error {
-	at := group[0].At
-	var payload []byte
-	if err := w.tx.QueryRowContext(w.ctx, `SELECT payload FROM readings WHERE device = ? AND at = ?`, dev.id, at).Scan(&payload); err != nil {
-		return err
+func (w *update) staged(d *device) *staged {
+	if d.staged.update != w.number {
+		d.staged = staged{w.number, d.newest, d.staged.rows[:0]}
 	}
-	parts, err := unseal(payload, dev.id, at)
-	if err != nil {
-		return err
-	}
+	return &d.staged
+}
+
+// newer reports whether a time is after all that is known of a device.
+func (w *update) newer(d *device, at int64) bool { return at > w.staged(d).newest }
+
+// existing returns the samples that a device has at a time, by point.
+func (w *update) existing(d *device, at int64) (map[string]wire.Sample, error) {
 	have := make(map[string]wire.Sample)
-	err = w.names.walk(parts, nil, func(s wire.Sample) error {
-		have[s.Point] = s
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	var fresh []*wire.Sample
-	for _, s := range group {
-		switch old, ok := have[s.Point]; {
-		case !ok:
-			fresh = append(fresh, s)
-		case !same(&old, s):
-			if err := w.conflict(dev, epoch, s); err != nil {
-				return err
+	for _, i := range w.staged(d).rows {
+		x := &w.rows.list[i]
+		if x.at != at {
+			continue
+		}
+		for k := range x.shape.points {
+			p := &x.shape.points[k]
+			s := wire.Sample{Unit: p.Unit, Kind: p.Kind}
+			if err := w.rows.cells[x.first+k].fill(&s); err != nil {
+				return nil, err
 			}
+			have[p.Name] = s
 		}
 	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	sh, err := w.shape(dev, fresh)
-	if err != nil {
-		return err
-	}
-	if parts, err = appendPart(parts, epoch, sh.id, fresh); err != nil {
-		return err
-	}
-	if _, err := w.tx.ExecContext(w.ctx, `UPDATE readings SET payload = ? WHERE device = ? AND at = ?`, seal(parts, dev.id, at), dev.id, at); err != nil {
-		return err
-	}
-	w.stored(sh, at, len(fresh))
-	return nil
+	return have, w.db.existing(w.ctx, d, at, have)
 }
 
 // same reports whether b says what a says. The reason is for people and may differ.
@@ -270,24 +332,24 @@ func valueText(s *wire.Sample) string {
 	return s.Number.String()
 }
 
-// device returns the device of a sample, adding it when it is new.
-func (w *update) device(s *wire.Sample) (*device, error) {
-	if d := w.last; d != nil && d.edge == s.Edge && d.name == s.Device {
+// device returns a device, adding it when it is new.
+func (w *update) device(edge, name string) (*device, error) {
+	if d := w.last; d != nil && d.edge == edge && d.name == name {
 		return d, nil
 	}
-	name := deviceName{s.Edge, s.Device}
-	w.last = w.names.devices[name] // only Apply writes, so reading needs no lock here
+	key := deviceName{edge, name}
+	w.last = w.db.names.devices[key] // only Apply adds, so reading needs no lock here
 	if w.last != nil {
 		return w.last, nil
 	}
-	id, err := w.add(`INSERT INTO devices (edge, device) VALUES (?, ?)`, s.Edge, s.Device)
+	id, err := w.add(`INSERT INTO devices (edge, device) VALUES (?, ?)`, edge, name)
 	if err != nil {
 		return nil, err
 	}
-	d := &device{id: id, edge: s.Edge, name: s.Device}
-	w.names.mu.Lock()
-	defer w.names.mu.Unlock()
-	w.names.devices[name], w.last = d, d
+	d := newDevice(id, edge, name)
+	w.db.mem.Lock()
+	defer w.db.mem.Unlock()
+	w.db.names.devices[key], w.last = d, d
 	return d, nil
 }
 
@@ -297,39 +359,43 @@ func (w *update) shape(d *device, group []*wire.Sample) (*shape, error) {
 	if s := d.find(group); s != nil {
 		return s, nil
 	}
-	s := &shape{device: d}
+	var points []point
 	seen := make(map[string]bool, len(group))
 	for _, x := range group {
 		if seen[x.Point] {
 			return nil, nil
 		}
 		seen[x.Point] = true
-		s.points = append(s.points, point{x.Point, x.Unit, x.Kind})
+		points = append(points, point{x.Point, x.Unit, x.Kind})
 	}
-	text, err := json.Marshal(s.points)
+	return w.addShape(d, points)
+}
+
+func (w *update) addShape(d *device, points []point) (*shape, error) {
+	text, err := json.Marshal(points)
 	if err != nil {
 		return nil, err
 	}
-	if s.id, err = w.add(`INSERT INTO shapes (device, points, newest) VALUES (?, ?, ?)`, d.id, string(text), group[0].At); err != nil {
+	id, err := w.add(`INSERT INTO shapes (device, points) VALUES (?, ?)`, d.id, string(text))
+	if err != nil {
 		return nil, err
 	}
-	w.names.mu.Lock()
-	defer w.names.mu.Unlock()
-	w.names.addShape(s)
-	return s, nil
+	w.db.mem.Lock()
+	defer w.db.mem.Unlock()
+	return w.db.names.shape(id, d, string(text))
 }
 
 func (w *update) epoch(e wire.Epoch) (int64, error) {
-	if id, ok := w.names.epochs[e]; ok {
+	if id, ok := w.db.names.epochs[e]; ok {
 		return id, nil
 	}
 	id, err := w.add(`INSERT INTO epochs (epoch) VALUES (?)`, e[:])
 	if err != nil {
 		return 0, err
 	}
-	w.names.mu.Lock()
-	defer w.names.mu.Unlock()
-	w.names.epochs[e], w.names.byEpoch[id] = id, e
+	w.db.mem.Lock()
+	defer w.db.mem.Unlock()
+	w.db.names.epochs[e], w.db.names.byEpoch[id] = id, e
 	return id, nil
 }
 
@@ -341,25 +407,39 @@ func (w *update) add(query string, args ...any) (int64, error) {
 	return res.LastInsertId()
 }
 
-func (w *update) closings(register string, c Closings) error {
-	to := int64(math.MaxInt64)
-	if c.To != (calc.Date{}) {
-		to = dayNumber(c.To)
+// closings writes the closings of registers. A register that only goes on has
+// nothing to be taken away.
+func (w *update) closings(all map[string]Closings) error {
+	if len(all) == 0 {
+		return nil
 	}
-	if _, err := w.tx.ExecContext(w.ctx, `DELETE FROM closings WHERE register = ? AND day BETWEEN ? AND ?`, register, dayNumber(c.From), to); err != nil {
+	put, err := w.tx.PrepareContext(w.ctx, `INSERT INTO closings (register, day, closing, crc) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET closing = excluded.closing, crc = excluded.crc`)
+	if err != nil {
 		return err
 	}
-	for i := range c.List {
-		day := c.List[i].Day
-		if day.Before(c.From) || dayNumber(day) > to || i > 0 && !c.List[i-1].Day.Before(day) {
-			return fmt.Errorf("closings of %s: %v does not come after what is before it", register, day)
+	for register, c := range all {
+		from, to := dayNumber(c.From), int64(math.MaxInt64)
+		if c.To != (calc.Date{}) {
+			to = dayNumber(c.To)
 		}
-		text, err := json.Marshal(c.List[i])
-		if err != nil {
-			return fmt.Errorf("closing of %s on %v: %w", register, day, err)
+		if last := w.db.lasts[register]; last > from || last == from && (len(c.List) == 0 || dayNumber(c.List[0].Day) != from) {
+			if _, err := w.tx.ExecContext(w.ctx, `DELETE FROM closings WHERE register = ? AND day BETWEEN ? AND ?`, register, from, to); err != nil {
+				return err
+			}
 		}
-		if _, err := w.tx.ExecContext(w.ctx, `INSERT INTO closings (register, day, closing, crc) VALUES (?, ?, ?, ?)`, register, dayNumber(day), string(text), closingCRC(register, dayNumber(day), text)); err != nil {
-			return err
+		for i := range c.List {
+			day := c.List[i].Day
+			if day.Before(c.From) || dayNumber(day) > to || i > 0 && !c.List[i-1].Day.Before(day) {
+				return fmt.Errorf("closings of %s: %v does not come after what is before it", register, day)
+			}
+			text, err := json.Marshal(&c.List[i])
+			if err != nil {
+				return fmt.Errorf("closing of %s on %v: %w", register, day, err)
+			}
+			if _, err := put.ExecContext(w.ctx, register, dayNumber(day), string(text), closingCRC(register, dayNumber(day), text)); err != nil {
+				return err
+			}
+			w.db.lasts[register] = max(w.db.lasts[register], dayNumber(day)) // not taken back: a day too late costs a statement
 		}
 	}
 	return nil

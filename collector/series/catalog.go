@@ -5,86 +5,82 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"sync"
+	"math"
 
 	"kenshin/edge/wire"
 )
 
-// point is one place of a shape.
-type point struct {
-	Name string    `json:"point"`
-	Unit string    `json:"unit,omitempty"`
-	Kind wire.Kind `json:"kind"`
-}
-
-// shape is the list of points whose values a part holds. It never changes; a
+// shape is a list of points that a device's readings have. It never changes; a
 // device that declares itself anew gets a new one.
 type shape struct {
 	id     int64
 	device *device
 	points []point
+	last   *table // the newest row that is in a chunk, nil before the first one
+	fresh  bool   // last is newer than the main file says
+
+	live      *table // rows that are in no chunk yet
+	top       int    // the newest of them
+	frozen    *table // rows that are being merged, nil when there are none
+	frozenTop int    // the newest of them
+	spare     *table // an empty one with room
+	coded     coded  // of the update under way
 }
 
 // device is one device of one edge.
 type device struct {
-	id     int64
-	edge   string
-	name   string
-	shapes []*shape
-}
+	id      int64
+	edge    string
+	name    string
+	shapes  []*shape
+	newest  int64 // greatest time of a row
+	chunked int64 // greatest time of a row that may be in a chunk
+	before  int64 // day of chunked before the merge under way
 
-func (d *device) key(p point) string { return d.edge + "/" + d.name + "/" + p.Name }
+	staged staged // of the update under way
+	today  today  // of merging
+}
 
 type deviceName struct{ edge, name string }
 
-// catalog is the small tables in memory: what ids stand for. Ids are only ever
-// added; whoever reads a committed row finds its ids here.
+// catalog is what stands for ids in the main file, and the tail. Ids are only ever added.
 type catalog struct {
-	mu      sync.RWMutex // guards all below
 	devices map[deviceName]*device
 	shapes  map[int64]*shape
 	epochs  map[wire.Epoch]int64
 	byEpoch map[int64]wire.Epoch
-	keys    map[string]*device // whose rows hold a key
+	lists   map[string][]point // by their JSON: devices of one kind share them
+	points  int                // values in live tables
+	end     int64              // last row of the tail that is in them
 }
 
-// load reads the tables anew.
-func (c *catalog) load(ctx context.Context, q querier) error {
-	fresh := catalog{devices: make(map[deviceName]*device), shapes: make(map[int64]*shape),
-		epochs: make(map[wire.Epoch]int64), byEpoch: make(map[int64]wire.Epoch), keys: make(map[string]*device)}
+func newCatalog() *catalog {
+	return &catalog{devices: make(map[deviceName]*device), shapes: make(map[int64]*shape), epochs: make(map[wire.Epoch]int64),
+		byEpoch: make(map[int64]wire.Epoch), lists: make(map[string][]point)}
+}
+
+func newDevice(id int64, edge, name string) *device {
+	return &device{id: id, edge: edge, name: name, newest: math.MinInt64, chunked: math.MinInt64}
+}
+
+// load reads the small tables and the tail anew.
+func (db *DB) load(ctx context.Context) error {
+	c := newCatalog()
 	byID := make(map[int64]*device)
-	err := each(ctx, q, `SELECT id, edge, device FROM devices`, func(rows *sql.Rows) error {
-		d := &device{}
-		if err := rows.Scan(&d.id, &d.edge, &d.name); err != nil {
+	err := each(ctx, db.reader, `SELECT id, edge, device FROM devices`, func(rows *sql.Rows) error {
+		var id int64
+		var edge, name string
+		if err := rows.Scan(&id, &edge, &name); err != nil {
 			return err
 		}
-		byID[d.id] = d
-		fresh.devices[deviceName{d.edge, d.name}] = d
+		byID[id] = newDevice(id, edge, name)
+		c.devices[deviceName{edge, name}] = byID[id]
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	err = each(ctx, q, `SELECT id, device, points FROM shapes`, func(rows *sql.Rows) error {
-		var device int64
-		var points []byte
-		s := &shape{}
-		if err := rows.Scan(&s.id, &device, &points); err != nil {
-			return err
-		}
-		if s.device = byID[device]; s.device == nil {
-			return fmt.Errorf("%w: shape %d is of device %d, which is not there", errPayload, s.id, device)
-		}
-		if err := json.Unmarshal(points, &s.points); err != nil {
-			return fmt.Errorf("%w: points of shape %d: %w", errPayload, s.id, err)
-		}
-		fresh.addShape(s)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = each(ctx, q, `SELECT id, epoch FROM epochs`, func(rows *sql.Rows) error {
+	err = each(ctx, db.reader, `SELECT id, epoch FROM epochs`, func(rows *sql.Rows) error {
 		var id int64
 		var raw []byte
 		var e wire.Epoch
@@ -94,49 +90,118 @@ func (c *catalog) load(ctx context.Context, q querier) error {
 		if copy(e[:], raw) != len(e) {
 			return fmt.Errorf("%w: epoch %d of %d bytes", errPayload, id, len(raw))
 		}
-		fresh.epochs[e], fresh.byEpoch[id] = id, e
+		c.epochs[e], c.byEpoch[id] = id, e
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.devices, c.shapes, c.epochs, c.byEpoch, c.keys = fresh.devices, fresh.shapes, fresh.epochs, fresh.byEpoch, fresh.keys
+	err = each(ctx, db.reader, `SELECT id, device, points, newest FROM shapes`, func(rows *sql.Rows) error {
+		var id, device int64
+		var points string
+		var newest []byte
+		if err := rows.Scan(&id, &device, &points, &newest); err != nil {
+			return err
+		}
+		d := byID[device]
+		if d == nil {
+			return fmt.Errorf("%w: shape %d is of device %d, which is not there", errPayload, id, device)
+		}
+		s, err := c.shape(id, d, points)
+		if err != nil || newest == nil {
+			return err
+		}
+		tables, err := decodeChunk(place{d.edge, d.name, 0}, newest, "")
+		if err != nil {
+			return err
+		}
+		if len(tables) != 1 || tables[0].rows() != 1 || len(tables[0].points) != len(s.points) {
+			return fmt.Errorf("%w: newest row of shape %d", errPayload, id)
+		}
+		s.last = tables[0]
+		s.last.points = s.points
+		d.newest = max(d.newest, s.last.at[0])
+		d.chunked = d.newest
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, db.reader, `SELECT id, rows, crc FROM tail ORDER BY id`, func(rows *sql.Rows) error {
+		var id, crc int64
+		var b sql.RawBytes
+		if err := rows.Scan(&id, &b, &crc); err != nil {
+			return err
+		}
+		if tailCRC(b) != crc {
+			return fmt.Errorf("%w: row %d of the tail: the CRC is another one", errPayload, id)
+		}
+		if err := c.take(b); err != nil {
+			return fmt.Errorf("%w: row %d of the tail: %w", errPayload, id, err)
+		}
+		c.end = id
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range c.devices {
+		d.chunked = d.newest // a merge that was cut short may have left what the tail still has
+	}
+	db.mem.Lock()
+	defer db.mem.Unlock()
+	db.names, db.plans = c, make(map[planKey]*plan)
 	return nil
 }
 
-func (c *catalog) addShape(s *shape) {
-	c.shapes[s.id] = s
-	s.device.shapes = append(s.device.shapes, s)
-	for _, p := range s.points {
-		c.keys[s.device.key(p)] = s.device
+// shape adds a shape to a device.
+func (c *catalog) shape(id int64, d *device, points string) (*shape, error) {
+	s := &shape{id: id, device: d, points: c.lists[points]}
+	if s.points == nil {
+		if err := json.Unmarshal([]byte(points), &s.points); err != nil {
+			return nil, fmt.Errorf("%w: points of shape %d: %w", errPayload, id, err)
+		}
+		c.lists[points] = s.points
+	}
+	s.live = &table{points: s.points}
+	c.shapes[id] = s
+	d.shapes = append(d.shapes, s)
+	return s, nil
+}
+
+// landed notes the row that was added last to the live table of a shape.
+func (c *catalog) landed(s *shape) {
+	n := s.live.rows() - 1
+	at := s.live.at[n]
+	c.points += len(s.points)
+	s.device.newest = max(s.device.newest, at)
+	if n == 0 || at > s.live.at[s.top] {
+		s.top = n
 	}
 }
 
-func (c *catalog) shape(id int64) (*shape, error) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if s := c.shapes[id]; s != nil {
-		return s, nil
+// keep makes a row the newest one that is in a chunk, if it is.
+func (s *shape) keep(t *table, row int) {
+	if s.last == nil {
+		s.last = &table{points: s.points}
+	} else if s.last.at[0] > t.at[row] {
+		return
 	}
-	return nil, fmt.Errorf("%w: shape %d is not there", errPayload, id)
+	s.last.reset()
+	s.last.copyRow(t, row)
+	s.fresh = true
 }
 
-func (c *catalog) epoch(id int64) (wire.Epoch, error) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if e, ok := c.byEpoch[id]; ok {
-		return e, nil
+// newest returns the newest row of a shape; nil when there is none.
+func (s *shape) newest() (t *table, row int) {
+	t = s.last
+	if s.frozen != nil && (t == nil || s.frozen.at[s.frozenTop] > t.at[0]) {
+		t, row = s.frozen, s.frozenTop
 	}
-	return wire.Epoch{}, fmt.Errorf("%w: epoch %d is not there", errPayload, id)
-}
-
-// holder returns the device whose rows hold a key, nil when there is none.
-func (c *catalog) holder(key string) *device {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.keys[key]
+	if s.live.rows() > 0 && (t == nil || s.live.at[s.top] > t.at[row]) {
+		t, row = s.live, s.top
+	}
+	return t, row
 }
 
 // find returns the shape of these samples, nil when it is a new one.

@@ -2,6 +2,7 @@ package series
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -9,46 +10,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"kenshin/calc"
 	"kenshin/edge/wire"
 )
-
-// walk calls fn for each value in the parts of a row, filled in but for its
-// time. With only given, the values of other points are passed over.
-func (c *catalog) walk(parts []byte, only *string, fn func(wire.Sample) error) error {
-	r := reader{b: parts}
-	for len(r.b) > 0 && r.err == nil {
-		p := r.part()
-		if r.err != nil {
-			break
-		}
-		s, err := c.shape(p.shape)
-		if err != nil {
-			return err
-		}
-		for i := range s.points {
-			if only != nil && s.points[i].Name != *only {
-				r.value(nil)
-				continue
-			}
-			x := wire.Sample{Edge: s.device.edge, Device: s.device.name, Point: s.points[i].Name, Unit: s.points[i].Unit, Kind: s.points[i].Kind, Seq: p.seq}
-			r.value(&x)
-			if r.err != nil {
-				break
-			}
-			if x.Epoch, err = c.epoch(p.epoch); err != nil {
-				return err
-			}
-			if err := fn(x); err != nil {
-				return err
-			}
-		}
-	}
-	return r.err
-}
 
 // Cursor returns how many records of the book are settled, and the state that
 // was stored with them: 0 and nil in a new file.
@@ -114,67 +83,235 @@ func (db *DB) Closings(ctx context.Context, register string) ([]calc.Closing, er
 	return out, db.reading("closings of "+register, err)
 }
 
-// Scan calls fn for each sample of a series with from <= At < to, in order of
-// time. Times are ms UTC. A series nobody has written has no samples. fn may
-// read from the store again, but no more than a few levels deep.
-func (db *DB) Scan(ctx context.Context, key string, from, to int64, fn func(wire.Sample) error) error {
-	dev := db.names.holder(key)
-	if dev == nil {
-		return nil
-	}
-	point := key[len(dev.edge)+len(dev.name)+2:]
-	var stopped error // by fn: its error is the caller's and stays as it is
-	err := each(ctx, db.reader, `SELECT at, payload FROM readings WHERE device = ? AND at >= ? AND at < ? ORDER BY at`, func(rows *sql.Rows) error {
-		var at int64
-		var payload sql.RawBytes
-		if err := rows.Scan(&at, &payload); err != nil {
+// Marks returns the marks of all updates by their keys.
+func (db *DB) Marks(ctx context.Context) (map[string][]byte, error) {
+	out := make(map[string][]byte)
+	err := each(ctx, db.reader, `SELECT key, value, crc FROM marks`, func(rows *sql.Rows) error {
+		var key string
+		var value []byte
+		var crc int64
+		if err := rows.Scan(&key, &value, &crc); err != nil {
 			return err
 		}
-		return db.row(dev.id, at, payload, &point, func(s wire.Sample) error {
-			stopped = fn(s)
-			return stopped
-		})
-	}, dev.id, from, to)
+		if markCRC(key, value) != crc {
+			return fmt.Errorf("%w: mark %q: the CRC is another one", errPayload, key)
+		}
+		out[key] = value
+		return nil
+	})
+	return out, db.reading("marks", err)
+}
+
+// Series is one series that has samples.
+type Series struct {
+	Edge, Device, Point string
+	Unit                string // of the newest kind of sample
+	Kind                wire.Kind
+}
+
+// Key names the series: "edge/device/point".
+func (s *Series) Key() string { return s.Edge + "/" + s.Device + "/" + s.Point }
+
+// Series returns all series in the order of their keys' parts.
+func (db *DB) Series(context.Context) ([]Series, error) {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
+	at := make(map[Series]int)
+	var out []Series
+	for _, d := range db.names.sorted() {
+		for _, s := range d.shapes {
+			for _, p := range s.points {
+				id := Series{Edge: d.edge, Device: d.name, Point: p.Name}
+				i, ok := at[id]
+				if !ok {
+					i = len(out)
+					at[id] = i
+					out = append(out, id)
+				}
+				out[i].Unit, out[i].Kind = p.Unit, p.Kind
+			}
+		}
+		clear(at)
+	}
+	slices.SortStableFunc(out, func(a, b Series) int {
+		return cmp.Or(cmp.Compare(a.Edge, b.Edge), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Point, b.Point))
+	})
+	return out, nil
+}
+
+// sorted returns the devices by edge and name.
+func (c *catalog) sorted() []*device {
+	return slices.SortedFunc(maps.Values(c.devices), func(a, b *device) int {
+		return cmp.Or(cmp.Compare(a.edge, b.edge), cmp.Compare(a.name, b.name))
+	})
+}
+
+// Scan calls fn for each sample of a series with from <= At < to, in order of
+// time. Times are ms UTC. A series nobody has written has no samples. What was
+// there when it began is seen whole; what comes meanwhile may be. fn may read from
+// the store again.
+func (db *DB) Scan(ctx context.Context, key string, from, to int64, fn func(wire.Sample) error) error {
+	edge, rest, _ := strings.Cut(key, "/")
+	name, point, ok := strings.Cut(rest, "/")
+	if !ok || point == "" {
+		return nil
+	}
+	return db.scan(ctx, edge, name, point, from, to, fn)
+}
+
+// ScanDevice is Scan for all points of a device: by time, and those of one time in
+// the order in which they were declared.
+func (db *DB) ScanDevice(ctx context.Context, edge, device string, from, to int64, fn func(wire.Sample) error) error {
+	return db.scan(ctx, edge, device, "", from, to, fn)
+}
+
+// scan is Scan and, with no point given, ScanDevice.
+func (db *DB) scan(ctx context.Context, edge, name, point string, from, to int64, fn func(wire.Sample) error) error {
+	if from >= to {
+		return nil
+	}
+	d, late, err := db.unmerged(edge, name, point, from, to)
+	if d == nil || err != nil {
+		return db.reading("samples of "+edge+"/"+name, err)
+	}
+	var stopped error // by fn: its error is the caller's and stays as it is
+	give := func(list []wire.Sample) error {
+		slices.SortStableFunc(list, func(a, b wire.Sample) int { return cmp.Compare(a.At, b.At) })
+		seen := make(map[string]bool)
+		for i := range list {
+			if i > 0 && list[i].At != list[i-1].At {
+				clear(seen)
+			}
+			if seen[list[i].Point] {
+				continue // of two that a crash left, or that a merge has just moved
+			}
+			seen[list[i].Point] = true
+			if stopped = fn(list[i]); stopped != nil {
+				return stopped
+			}
+		}
+		return nil
+	}
+	until := func(day int64) []wire.Sample { // takes from late what is before a day
+		n, _ := slices.BinarySearchFunc(late, day, func(s wire.Sample, day int64) int { return cmp.Compare(dayOf(s.At), day) })
+		out := late[:n:n]
+		late = late[n:]
+		return out
+	}
+	var list []wire.Sample
+	day := int64(math.MinInt64)
+	err = db.chunks(ctx, d, dayOf(from), dayOf(to-1), func(p place, data []byte) error {
+		if p.day != day {
+			if err := give(append(list, until(day+1)...)); err != nil {
+				return err
+			}
+			if err := give(until(p.day)); err != nil {
+				return err
+			}
+			list, day = list[:0], p.day
+		}
+		tables, err := decodeChunk(p, data, point)
+		if err != nil {
+			return err
+		}
+		for _, t := range tables {
+			if list, err = t.collect(list, d, from, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		if err = give(append(list, until(day+1)...)); err == nil {
+			err = give(late)
+		}
+	}
 	if stopped != nil {
 		return stopped
 	}
-	return db.reading("samples of "+key, err)
+	return db.reading("samples of "+edge+"/"+name, err)
 }
 
-// row calls fn for the samples of one row.
-func (db *DB) row(device, at int64, payload []byte, only *string, fn func(wire.Sample) error) error {
-	parts, err := unseal(payload, device, at)
-	if err == nil {
-		err = db.names.walk(parts, only, func(s wire.Sample) error {
-			s.At = at
-			return fn(s)
-		})
+// collect appends the samples of a table that are in a span.
+func (t *table) collect(list []wire.Sample, d *device, from, to int64) ([]wire.Sample, error) {
+	for i, at := range t.at {
+		if at < from || at >= to {
+			continue
+		}
+		for k := range t.points {
+			s := wire.Sample{Edge: d.edge, Device: d.name}
+			if err := t.sample(i, k, &s); err != nil {
+				return list, err
+			}
+			list = append(list, s)
+		}
 	}
-	if errors.Is(err, errPayload) {
-		return fmt.Errorf("row of device %d at %d: %w", device, at, err)
+	return list, nil
+}
+
+// unmerged returns a device and what is in no chunk of it yet, by time; nil when
+// it is not known.
+func (db *DB) unmerged(edge, name, point string, from, to int64) (*device, []wire.Sample, error) {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
+	d := db.names.devices[deviceName{edge, name}]
+	if d == nil {
+		return nil, nil, nil
 	}
-	return err
+	var list []wire.Sample
+	for _, s := range d.shapes {
+		for _, t := range []*table{s.frozen, s.live} {
+			if t == nil {
+				continue
+			}
+			columns := t.points
+			k := 0
+			if point != "" {
+				if k = t.column(point); k < 0 {
+					continue
+				}
+				columns = t.points[k : k+1]
+			}
+			for i, at := range t.at {
+				if at < from || at >= to {
+					continue
+				}
+				for j := range columns {
+					x := wire.Sample{Edge: edge, Device: name}
+					if err := t.sample(i, k+j, &x); err != nil {
+						return d, nil, err
+					}
+					list = append(list, x)
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b wire.Sample) int { return cmp.Compare(a.At, b.At) })
+	return d, list, nil
 }
 
 // Latest returns the newest sample of every series, good or not, in the order
 // of their keys.
-func (db *DB) Latest(ctx context.Context) ([]wire.Sample, error) {
+func (db *DB) Latest(context.Context) ([]wire.Sample, error) {
+	db.mem.RLock()
+	defer db.mem.RUnlock()
 	newest := make(map[string]wire.Sample)
-	err := each(ctx, db.reader, `SELECT DISTINCT r.device, r.at, r.payload FROM shapes s JOIN readings r ON r.device = s.device AND r.at = s.newest`, func(rows *sql.Rows) error {
-		var device, at int64
-		var payload sql.RawBytes
-		if err := rows.Scan(&device, &at, &payload); err != nil {
-			return err
-		}
-		return db.row(device, at, payload, nil, func(s wire.Sample) error {
-			if old, ok := newest[s.Key()]; !ok || s.At > old.At {
-				newest[s.Key()] = s
+	for _, d := range db.names.devices {
+		for _, s := range d.shapes {
+			t, row := s.newest()
+			if t == nil {
+				continue
 			}
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, db.reading("latest samples", err)
+			for k := range s.points {
+				x := wire.Sample{Edge: d.edge, Device: d.name}
+				if err := t.sample(row, k, &x); err != nil {
+					return nil, db.reading("latest samples", err)
+				}
+				if old, ok := newest[x.Key()]; !ok || x.At > old.At {
+					newest[x.Key()] = x
+				}
+			}
+		}
 	}
 	out := make([]wire.Sample, 0, len(newest))
 	for _, key := range slices.Sorted(maps.Keys(newest)) {
@@ -203,17 +340,19 @@ func (db *DB) Dump(ctx context.Context, w io.Writer) error {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
 	var wrote error
-	err := each(ctx, db.reader, `SELECT r.device, r.at, r.payload FROM devices d JOIN readings r ON r.device = d.id ORDER BY d.edge, d.device, r.at`, func(rows *sql.Rows) error {
-		var device, at int64
-		var payload sql.RawBytes
-		if err := rows.Scan(&device, &at, &payload); err != nil {
-			return err
-		}
-		return db.row(device, at, payload, nil, func(s wire.Sample) error {
-			wrote = e.Encode(line{Key: s.Key(), At: at, Quality: s.Quality.String(), Value: valueText(&s), Unit: s.Unit, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq})
+	db.mem.RLock()
+	devices := db.names.sorted()
+	db.mem.RUnlock()
+	var err error
+	for _, d := range devices {
+		err = db.ScanDevice(ctx, d.edge, d.name, math.MinInt64, math.MaxInt64, func(s wire.Sample) error {
+			wrote = e.Encode(line{Key: s.Key(), At: s.At, Quality: s.Quality.String(), Value: valueText(&s), Unit: s.Unit, Reason: s.Reason, Epoch: s.Epoch, Seq: s.Seq})
 			return wrote
 		})
-	})
+		if err != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = each(ctx, db.reader, `SELECT d.edge || '/' || d.device || '/' || c.point, c.at, c.quality, c.value, c.unit, c.reason, p.epoch, c.seq
 			FROM conflicts c JOIN devices d ON d.id = c.device JOIN epochs p ON p.id = c.epoch ORDER BY d.edge, d.device, c.at, c.point, c.epoch, c.seq`, func(rows *sql.Rows) error {

@@ -29,9 +29,52 @@ func (d *Declaration) Values(r *Reading) []Value {
 
 // Value returns what point i of the declaration is in a reading.
 func (d *Declaration) Value(i int, r *Reading) Value {
+	x := d.Raw(i, d.BlockOf(&d.Points[i]), r)
+	v := Value{Point: i, Quality: x.Quality, Text: x.Text, Reason: x.Reason}
+	if x.Quality == Good && x.Form != Text {
+		v.Number = x.Number()
+	}
+	return v
+}
+
+// Form says what the bits of a Raw are.
+type Form uint8
+
+const (
+	Signed   Form = iota // an int64
+	Unsigned             // a uint64 beyond the int64
+	Single               // a float32, in the low 32 bits
+	Double               // a float64
+	Text                 // none: the text counts
+)
+
+// Raw is a value as the device counts it, before any arithmetic.
+type Raw struct {
+	Form    Form
+	Bits    uint64
+	Exp     int32 // the number is Bits × 10^Exp
+	Text    string
+	Quality Quality
+	Reason  string // when not Good
+}
+
+// Number returns the exact number.
+func (x Raw) Number() decimal.Decimal {
+	switch x.Form {
+	case Unsigned:
+		return decimal.NewFromUint64(x.Bits).Shift(x.Exp)
+	case Single:
+		return exact(float64(math.Float32frombits(uint32(x.Bits)))).Shift(x.Exp)
+	case Double:
+		return exact(math.Float64frombits(x.Bits)).Shift(x.Exp)
+	}
+	return decimal.New(int64(x.Bits), x.Exp)
+}
+
+// Raw decodes point i of r, which is in block k as BlockOf tells.
+func (d *Declaration) Raw(i, k int, r *Reading) Raw {
 	p := &d.Points[i]
-	bad := func(q Quality, reason string) Value { return Value{Point: i, Quality: q, Reason: reason} }
-	k := d.block(p.Function, p.Address, p.Words)
+	bad := func(q Quality, reason string) Raw { return Raw{Quality: q, Reason: reason} }
 	if k < 0 || k >= len(r.Blocks) {
 		return bad(NotAvailable, "not in the reading")
 	}
@@ -50,21 +93,21 @@ func (d *Declaration) Value(i int, r *Reading) Value {
 		}
 	}
 	if p.Type == String {
-		return Value{Point: i, Text: text(words)}
+		return Raw{Form: Text, Text: text(words)}
 	}
-	n, ok := number(p.Type, p.Order, words)
+	x, ok := number(p.Type, p.Order, words)
 	if !ok {
 		return bad(NotAvailable, hexWords(words))
 	}
-	exp := int32(p.Scale)
+	x.Exp = int32(p.Scale)
 	if p.ScaleAt != NoScale {
 		sf := int16(res.Words[int(p.ScaleAt)-int(d.Blocks[k].Address)])
 		if sf < -10 || sf > 10 { // 0x8000 is "not implemented"; sunssf is -10 to 10
 			return bad(NotAvailable, fmt.Sprintf("scale factor 0x%04X", uint16(sf)))
 		}
-		exp += int32(sf)
+		x.Exp += int32(sf)
 	}
-	return Value{Point: i, Number: n.Shift(exp)}
+	return x
 }
 
 func (b *BlockResult) quality() Quality {
@@ -90,9 +133,9 @@ func (b *BlockResult) Reason() string {
 	}
 }
 
-// number returns the exact value of words, or false when they say "not
-// implemented" for their type.
-func number(t Type, o WordOrder, words []uint16) (decimal.Decimal, bool) {
+// number returns what words say, or false when they say "not implemented" for
+// their type.
+func number(t Type, o WordOrder, words []uint16) (Raw, bool) {
 	var raw uint64
 	for i := range words {
 		w := words[i]
@@ -103,21 +146,22 @@ func number(t Type, o WordOrder, words []uint16) (decimal.Decimal, bool) {
 	}
 	bits := 16 * len(words)
 	ones := uint64(1)<<bits - 1 // bits 64: the shift gives 0, less 1 is all ones
+	x := Raw{Bits: raw}
 	switch t {
 	case Int16, Int32, Int64:
-		signed := int64(raw<<(64-bits)) >> (64 - bits)
-		return decimal.NewFromInt(signed), raw != 1<<(bits-1)
-	case Acc16, Acc32, Acc64:
-		return decimal.NewFromUint64(raw), raw != 0 && raw != ones
+		x.Bits = uint64(int64(raw<<(64-bits)) >> (64 - bits))
+		return x, raw != 1<<(bits-1)
 	case Float32:
-		f := math.Float32frombits(uint32(raw))
-		return exact(float64(f)), !isOdd(float64(f))
+		x.Form = Single
+		return x, !isOdd(float64(math.Float32frombits(uint32(raw))))
 	case Float64:
-		f := math.Float64frombits(raw)
-		return exact(f), !isOdd(f)
-	default:
-		return decimal.NewFromUint64(raw), raw != ones
+		x.Form = Double
+		return x, !isOdd(math.Float64frombits(raw))
 	}
+	if raw > math.MaxInt64 {
+		x.Form = Unsigned
+	}
+	return x, raw != ones && (raw != 0 || t != Acc16 && t != Acc32 && t != Acc64)
 }
 
 func isOdd(f float64) bool { return math.IsNaN(f) || math.IsInf(f, 0) }
