@@ -34,6 +34,7 @@ var rule = []struct {
 	{"collector/invariant", []string{"collector", "collector/store", "edge/wire"}},
 	{"collector/series", []string{"edge/wire", "calc"}},
 	{"collector", []string{"calc", "configs", "collector/store", "collector/series", "edge/wire"}},
+	{"collector/influx", []string{"calc", "collector", "edge/wire"}},
 	{"collector/api", []string{"calc", "edge/wire"}},
 	{"collector/web", []string{"calc", "edge/wire"}},
 }

@@ -30,7 +30,8 @@ import (
 
 // config is the file of configs/collector.example.yaml, which explains every key.
 type config struct {
-	file string
+	file   string
+	copies projections // of the samples, while it serves
 
 	Name   string `yaml:"name"`
 	Data   string `yaml:"data"`
@@ -50,9 +51,10 @@ type config struct {
 	TLS struct {
 		Names []string `yaml:"names"`
 	} `yaml:"tls"`
-	Edges         []edgeConfig `yaml:"edges"`
-	Methodologies []string     `yaml:"methodologies"`
-	Projects      []string     `yaml:"projects"`
+	Edges         []edgeConfig   `yaml:"edges"`
+	Influx        []influxConfig `yaml:"influx"`
+	Methodologies []string       `yaml:"methodologies"`
+	Projects      []string       `yaml:"projects"`
 	HTTP          struct {
 		Listen string `yaml:"listen"`
 		Token  string `yaml:"token"`
@@ -119,6 +121,9 @@ func (c *config) validate(text []byte) error {
 		return wrong("$.http.input_token", "it is the same as `http.token`", "who may read is not who may put amounts in: give it a token of its own")
 	}
 	if err := c.validateTLS(wrong); err != nil {
+		return err
+	}
+	if err := c.validateInflux(wrong); err != nil {
 		return err
 	}
 	if _, err := zapcore.ParseLevel(c.Log.Level); err != nil {
@@ -289,6 +294,7 @@ func (c *config) describe(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "project   %s: %s, %v\n", p.Reference, p.Title, p.Methodology)
 	}
+	c.describeInflux(w)
 	_, err = fmt.Fprintf(w, "\n%s is good.\n", c.file)
 	return err
 }

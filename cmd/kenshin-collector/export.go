@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -21,41 +23,97 @@ type exportFlags struct {
 	Project string `required:"" help:"Reference of the project." placeholder:"REF"`
 	Meter   string `help:"Only this meter." placeholder:"KEY"`
 	Period  int    `help:"Monitoring period, counted from 1 in the order of the project's file." default:"1" placeholder:"N"`
+	Format  string `help:"csv or parquet. A running collector answers with the same at /api/v1/projects/REF/periods/N/export." enum:"csv,parquet" default:"csv"`
+	Out     string `help:"File to write, whole or not at all; standard output when left out." type:"path" placeholder:"FILE"`
 }
 
-// run writes CSV with a head line. Decimals have a point and all their digits.
-func (f *exportFlags) run(ctx context.Context, col *collector.Collector, w io.Writer) error {
+// run writes the table to a file, or to w.
+func (f *exportFlags) run(ctx context.Context, col *collector.Collector, w, stderr io.Writer) error {
+	if f.Out == "" {
+		return f.write(ctx, col, w, rowCount(stderr))
+	}
+	file, err := os.Create(f.Out + ".part")
+	if err != nil {
+		return configs.Setup(err)
+	}
+	defer os.Remove(file.Name()) // after Rename it does nothing
+	err = f.write(ctx, col, file, rowCount(stderr))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), f.Out)
+}
+
+// rowCount says once in a while how many rows there are.
+func rowCount(w io.Writer) func(int) {
+	next := time.Now().Add(2 * time.Second)
+	return func(n int) {
+		if now := time.Now(); now.After(next) {
+			fmt.Fprintf(w, "%d rows\n", n)
+			next = now.Add(2 * time.Second)
+		}
+	}
+}
+
+// rows takes a table row by row, the head first; *csv.Writer is one.
+type rows interface {
+	Write(row []string) error
+	Flush()
+	Error() error
+}
+
+// write writes a table with a head line. Decimals have a point and all their digits.
+// It holds one row group in memory at most, whatever the size of the table.
+func (f *exportFlags) write(ctx context.Context, col *collector.Collector, w io.Writer, progress func(int)) error {
 	p, _, err := col.Project(f.Project)
 	if err != nil {
 		return configs.Setup(err)
 	}
 	if f.Meter != "" && !slices.ContainsFunc(p.Meters, func(m calc.Meter) bool { return m.Key == f.Meter }) {
-		return configs.Setup(fmt.Errorf("project %s has no meter %q", f.Project, f.Meter))
+		return configs.Setup(fmt.Errorf("project %s has no meter %q: %w", f.Project, f.Meter, collector.ErrUnknown))
 	}
 	if f.Period < 1 || f.Period > len(p.Periods) {
-		return configs.Setup(fmt.Errorf("project %s has no period %d; it has %d", f.Project, f.Period, len(p.Periods)))
+		return configs.Setup(fmt.Errorf("project %s has no period %d; it has %d: %w", f.Project, f.Period, len(p.Periods), collector.ErrUnknown))
 	}
-	r, err := col.Report(ctx, f.Project, f.Period-1)
-	if err != nil {
-		return configs.Setup(err)
+	var out rows = csv.NewWriter(w)
+	if f.Format == "parquet" {
+		out = &parquetRows{w: w}
 	}
-	out := csv.NewWriter(w)
-	switch f.What {
-	case "samples":
-		err = f.samples(ctx, col, p, out)
-	case "days":
-		f.days(p, r, out)
-	case "totals":
-		f.totals(p, r, out)
+	if f.What == "samples" {
+		err = f.samples(ctx, col, p, &counted{rows: out, progress: progress})
+	} else {
+		var r *calc.Report
+		if r, err = col.Report(ctx, f.Project, f.Period-1); err != nil {
+			return configs.Setup(err)
+		}
+		if f.What == "days" {
+			f.days(p, r, out)
+		} else {
+			f.totals(p, r, out)
+		}
 	}
-	out.Flush()
 	if err != nil {
 		return err
 	}
+	out.Flush()
 	return out.Error()
 }
 
-func (f *exportFlags) samples(ctx context.Context, col *collector.Collector, p *calc.Project, out *csv.Writer) error {
+// counted tells how many rows went through.
+type counted struct {
+	rows
+	n        int
+	progress func(int)
+}
+
+func (c *counted) Write(row []string) error {
+	if c.n++; c.n%1000 == 0 {
+		c.progress(c.n)
+	}
+	return c.rows.Write(row)
+}
+
+func (f *exportFlags) samples(ctx context.Context, col *collector.Collector, p *calc.Project, out rows) error {
 	zone, err := p.Location()
 	if err != nil {
 		return err
@@ -82,7 +140,7 @@ func (f *exportFlags) samples(ctx context.Context, col *collector.Collector, p *
 	return nil
 }
 
-func (f *exportFlags) days(p *calc.Project, r *calc.Report, out *csv.Writer) {
+func (f *exportFlags) days(p *calc.Project, r *calc.Report, out rows) {
 	out.Write([]string{"meter", "role", "day", "measured", "unit", "without_reading"})
 	for i := range p.Meters {
 		m := &p.Meters[i]
@@ -95,7 +153,7 @@ func (f *exportFlags) days(p *calc.Project, r *calc.Report, out *csv.Writer) {
 	}
 }
 
-func (f *exportFlags) totals(p *calc.Project, r *calc.Report, out *csv.Writer) {
+func (f *exportFlags) totals(p *calc.Project, r *calc.Report, out rows) {
 	out.Write([]string{"of", "name", "figure", "value"})
 	if f.Meter == "" {
 		out.Write([]string{"period", r.Period.String(), "measured_kWh", r.MeasuredKWh.String()})

@@ -63,6 +63,8 @@ type cli struct {
 	Restore restoreCmd `cmd:"" help:"Make the book of a backup that of the configuration. The edges then send what is missing."`
 	Repair  repairCmd  `cmd:"" help:"Give a damaged book its records back from a backup, or set them aside. The collector must be stopped."`
 
+	Influx influxCommands `cmd:"" help:"The copy of the samples in InfluxDB or another server of its line protocol. The collector must be stopped."`
+
 	Version struct{} `cmd:"" help:"Print the version."`
 }
 
@@ -116,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "import <file>":
 		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Import.run(ctx, col, stdout, stderr) })
 	case "export <what>":
-		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Export.run(ctx, col, stdout) })
+		return cfg.with(ctx, stderr, func(col *collector.Collector) error { return c.Export.run(ctx, col, stdout, stderr) })
 	case "input <project> <id>":
 		return c.Input.run(ctx, cfg, stdout, stderr)
 	case "rule <project> <id>":
@@ -139,6 +141,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch verb, rest, _ := strings.Cut(command, " "); verb {
 	case "edges":
 		return cfg.edgesCommand(ctx, &c.Edges, rest, stdout, stderr)
+	case "influx":
+		return cfg.influxCommand(ctx, &c.Influx, rest, stdout, stderr)
 	case "ca":
 		return cfg.caCommand(ctx, &c.CA, rest, stdout, stderr)
 	}

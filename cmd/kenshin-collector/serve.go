@@ -144,6 +144,9 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 		return in.run(ctx, func(m collector.Message) { col.Receive(ctx, m) })
 	})
 	g.Go(func() error { return col.Run(ctx) })
+	for _, p := range c.copies {
+		g.Go(func() error { keepCopy(ctx, p, log); return nil })
+	}
 	g.Go(func() error {
 		if err := serveOn(server, ln); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -170,6 +173,9 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 func (c *config) pages(col *collector.Collector, away func() error, log *zap.Logger) (*http.Server, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(col.Metrics()...)
+	if err := c.openCopies(col, registry, log); err != nil {
+		return nil, err
+	}
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, InputToken: c.HTTP.InputToken, Inputs: col, Broker: away, Version: configs.Version(version), Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
@@ -186,6 +192,8 @@ func (c *config) pages(col *collector.Collector, away func() error, log *zap.Log
 	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /enrol", enrol)
+	mux.Handle("GET /api/v1/projects/{project}/periods/{period}/export", api.Guard(c.HTTP.Token, exportHandler(col, log)))
+	mux.Handle("GET /api/v1/influx", api.Guard(c.HTTP.Token, c.copies))
 	mux.Handle("/", api.Mount(figures, api.Guard(c.HTTP.Token, page)))
 	server := api.Server(mux, log)
 	if server.TLSConfig, err = c.httpTLS(); err != nil {
