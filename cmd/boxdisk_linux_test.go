@@ -53,14 +53,15 @@ func (s *boxSite) start(dir string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	key, err := configs.Key(filepath.Join(s.dir, "data"), "collector")
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var key ed25519.PublicKey // the collector may be about to make it
+	eventually(s.t, time.Minute, func() (err error) {
+		key, err = configs.PublicKey("", filepath.Join(s.dir, "data", "collector.pub"))
+		return err
+	})
 	s.box = box
 	s.agent = edge.New(edge.Config{Edge: s.e.id, Key: s.e.key, Interval: 2 * time.Millisecond, Outbox: box, Clock: edge.RealClock(), Log: zap.NewNop(), Version: "rig",
 		Buses: []edge.Bus{{Name: "bus", Reader: simMeters{time.Now()}, Devices: []edge.Device{{ID: "m-1", Unit: 1, Declaration: simDeclaration("m-1", 1)}}}},
-		Uplink: edge.Uplink{Broker: "tcp://" + s.addr, User: s.e.id, Password: "secret", Root: wire.DefaultRoot, CollectorKey: key.Public().(ed25519.PublicKey), AckTimeout: 10 * time.Second,
+		Uplink: edge.Uplink{Broker: "tcp://" + s.addr, User: s.e.id, Password: "secret", Root: wire.DefaultRoot, CollectorKey: key, AckTimeout: 10 * time.Second,
 			Dial: func() (net.Conn, error) {
 				<-s.link
 				return net.Dial("tcp", s.addr)
