@@ -20,6 +20,7 @@ import (
 
 	"kenshin/collector"
 	"kenshin/collector/influx"
+	"kenshin/collector/web"
 	"kenshin/configs"
 )
 
@@ -117,6 +118,15 @@ func (p projections) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(out) // the client is gone
+}
+
+// list is what the page says of the copies.
+func (p projections) list() (out []web.Copy) {
+	for _, x := range p {
+		s := x.Status()
+		out = append(out, web.Copy{Name: s.Server, Health: s.Health, Words: s.Words, Behind: s.Behind})
+	}
+	return out
 }
 
 // keepCopy runs a projection until ctx ends. One that cannot write its own state

@@ -182,7 +182,7 @@ func (c *config) pages(col *collector.Collector, away func() error, log *zap.Log
 	if err != nil {
 		return nil, err
 	}
-	page, err := web.New(web.Config{Figures: col, Deliveries: col, Book: col.Store(), Live: col, Now: time.Now, Version: configs.Version(version), Log: log})
+	page, err := web.New(web.Config{Figures: col, Deliveries: col, Book: col.Store(), Live: col, Copies: c.copies.list, Now: time.Now, Version: configs.Version(version), Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,7 @@ type view struct {
 	Forecast                            *forecast // nil without an estimate of the design document
 	Splits                              []split
 	Edges                               []edgeRow
+	Copies                              []copyRow
 	Records, Checkpoint                 cell
 
 	cells map[string]cell
@@ -88,6 +89,11 @@ type deduction struct {
 type edgeRow struct {
 	ID                     string
 	Through, Received, Age cell
+}
+
+type copyRow struct {
+	Name                  string
+	Health, Words, Behind cell
 }
 
 // builder fills in a view.
@@ -142,6 +148,11 @@ func (p *Page) gather(ctx context.Context, reference string, period int) (*view,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if p.cfg.Copies != nil {
+		for _, c := range p.cfg.Copies() {
+			b.copy(c)
+		}
 	}
 	b.At = b.cell("at", b.now.In(b.zone).Format(time.DateTime))
 	b.Records = b.cell("records", groupedText(fmt.Sprint(p.cfg.Book.Size())))
@@ -310,6 +321,15 @@ func (b *builder) edge(id string, through uint64, received int64) {
 		row.Received, row.Age = b.cell("edge-"+id+"-received", clock(received, b.zone)), b.cell("edge-"+id+"-age", age(b.now, received))
 	}
 	b.Edges = append(b.Edges, row)
+}
+
+func (b *builder) copy(c Copy) {
+	health := b.cell
+	if c.Health != "up" {
+		health = b.bad
+	}
+	key := "copy-" + c.Name
+	b.Copies = append(b.Copies, copyRow{c.Name, health(key+"-health", c.Health), b.cell(key+"-words", c.Words), b.cell(key+"-behind", groupedText(fmt.Sprint(c.Behind)))})
 }
 
 // sealedText is what the page says of a seal, which is in no cell.

@@ -62,12 +62,21 @@ type Live interface {
 	Subscribe() (ch <-chan struct{}, cancel func())
 }
 
-// Config names everything a Page needs. Every field is required.
+// Copy is a server elsewhere that is given what was settled.
+type Copy struct {
+	Name   string
+	Health string // "up", or what is wrong
+	Words  string // of the server, when it is not up
+	Behind uint64 // records it has not been given yet
+}
+
+// Config names everything a Page needs. Every field but Copies is required.
 type Config struct {
 	Figures    Figures
 	Deliveries Deliveries
 	Book       Book
 	Live       Live
+	Copies     func() []Copy    // nil when there are none
 	Now        func() time.Time // the clock that ages are told by
 	Version    string           // of the program
 	Log        *zap.Logger

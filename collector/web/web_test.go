@@ -345,3 +345,21 @@ func BenchmarkPage(b *testing.B) {
 		}
 	}
 }
+
+// TestCopies: a server that does not take its copy is seen, with its own words.
+func TestCopies(t *testing.T) {
+	f := newFake()
+	p, err := New(Config{Figures: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Log: zap.NewNop(), Copies: func() []Copy {
+		return []Copy{{Name: "main", Health: "up"}, {Name: "spare", Health: "refused", Words: "unauthorized <b>", Behind: 12_345}}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	for _, want := range []string{">main<", ">up<", ">spare<", "refused", "unauthorized &lt;b&gt;", "12\u202f345"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+}
