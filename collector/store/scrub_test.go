@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"sync"
 	"testing"
 )
 
@@ -11,27 +10,31 @@ import (
 func TestScrubOfGrowingBook(t *testing.T) {
 	s := open(t, t.TempDir())
 	fill(t, s, 0, 3)
-	done := make(chan struct{})
-	var growing sync.WaitGroup
-	growing.Go(func() {
-		for i := 3; ; i++ {
-			select {
-			case <-done:
+	grown := make(chan error, 1)
+	go func() {
+		for i := 3; i < 100; i++ {
+			if _, err := s.Append(record(i)); err != nil {
+				grown <- err
 				return
-			default:
 			}
-			fill(t, s, i, i+1)
 			if _, err := s.Checkpoint(); err != nil {
-				t.Error(err)
+				grown <- err
 				return
 			}
 		}
-	})
-	for range 50 {
+		grown <- nil
+	}()
+	for {
 		if _, err := s.Scrub(context.Background(), nil, func(p Problem) { t.Error(p) }); err != nil {
 			t.Error(err)
 		}
+		select {
+		case err := <-grown:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
 	}
-	close(done)
-	growing.Wait()
 }
