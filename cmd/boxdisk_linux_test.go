@@ -49,7 +49,7 @@ func newBoxSite(t *testing.T) *boxSite {
 // start starts the agent with the outbox in dir. It polls as fast as it can.
 func (s *boxSite) start(dir string) {
 	s.t.Helper()
-	box, _, err := outbox.Open(dir, outbox.Options{Edge: s.e.id, MaxBytes: 1 << 20, HoldBytes: 64 << 20})
+	box, _, err := outbox.Open(dir, outbox.Options{Edge: s.e.id, MaxBytes: 32 << 20, HoldBytes: 64 << 20})
 	if err != nil {
 		s.t.Fatal(err)
 	}
