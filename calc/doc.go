@@ -102,7 +102,9 @@
 //     newest one of any meter) all that rated power makes in that time is added.
 //     Not to have measured must not pay.
 //  3. An input that no meter gave counts in the vintage that holds all of its days.
-//     One that reaches over an end of a period or a year counts nowhere.
+//     One that reaches over an end of a period or a year counts nowhere. While one
+//     counts nowhere, or a vintage has no amount of what comes as inputs, the
+//     report says so and the period cannot be sealed: nobody said that it is 0.
 //  4. Check meters and inputs that are only compared are in no total.
 //  5. ER is rounded down to whole tonnes once for each vintage.
 package calc

@@ -168,6 +168,9 @@ func (e *explainer) lists() {
 		e.print("  %s: %s%s, %v..%v, option %s: %s %s, %s", x.ID, x.Parameter, of(x.UnitName), x.From, x.To, x.Option, x.Value, x.Unit, counts)
 		e.print("      %s, SHA-256 %s, by %s", x.Document, x.Evidence, x.Who)
 	}
+	for _, year := range slices.Sorted(maps.Keys(e.report.NotGiven)) {
+		e.print("\nnobody gave an amount in %s of %s: 0 stands for it below, and the period cannot be sealed", year, strings.Join(e.report.NotGiven[year], ", "))
+	}
 	if len(e.report.Comparisons) > 0 {
 		e.print("\ncomparisons; what is counted is used, always")
 	}

@@ -168,6 +168,30 @@ func (b *builder) inputsOf() {
 	slices.SortFunc(b.report.Inputs, func(x, y InputReport) int { return cmp.Or(x.From.Compare(y.From), cmp.Compare(x.ID, y.ID)) })
 }
 
+// notGiven names what nobody gave an amount of in a vintage. That is not an amount
+// of 0, which is an input with its document like any other.
+func (b *builder) notGiven() {
+	for _, v := range b.report.Period.Vintages() {
+		year := strconv.Itoa(v.Start.Year)
+		for i := range b.project.Inputs {
+			d := &b.project.Inputs[i]
+			if a := b.methodology.parameter(d.Parameter); d.Role != RoleCounts || a == nil || a.daily() {
+				continue // a day without a value is in days_without_value
+			}
+			given := slices.ContainsFunc(b.report.Inputs, func(x InputReport) bool {
+				return x.Parameter == d.Parameter && x.UnitName == d.Unit && x.Counts == year
+			})
+			if given {
+				continue
+			}
+			if b.report.NotGiven == nil {
+				b.report.NotGiven = make(map[string][]string)
+			}
+			b.report.NotGiven[year] = append(b.report.NotGiven[year], d.Parameter+of(d.Unit))
+		}
+	}
+}
+
 // addInputs adds the inputs of a vintage to what is measured.
 func (b *builder) addInputs(s Span, in *inputs, amounts map[string]*big.Rat) {
 	for i := range b.report.Inputs {

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,5 +127,40 @@ func TestRaises(t *testing.T) {
 		if b.raises("EG") {
 			t.Errorf("%s: read off the formulas all the same", name)
 		}
+	}
+}
+
+// TestNothingGivenIsNoZero: what comes as inputs and nobody gave, or gave for days that
+// reach over a year's end, keeps a period from being sealed.
+func TestNothingGivenIsNoZero(t *testing.T) {
+	seal := func(spoil func(*Decided)) error {
+		p, m, curve := everything(t)
+		spoil(&p.Decided)
+		r, err := p.Report(m, 0, curve)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.State, r.Seal = StateClosing, nil
+		return p.CanSeal(m, r, time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	given := func(d *Decided) { // an amount of 0 is one; w-2 reaches over the year's end
+		d.Inputs = slices.DeleteFunc(d.Inputs, func(x Input) bool { return x.ID == "w-2" })
+		x := d.Inputs[0]
+		x.ID, x.Document, x.Value, x.From, x.To = "zero", "no waste came", num("0"), day("2027-01-10"), day("2027-01-31")
+		d.Inputs = append(d.Inputs, x)
+	}
+	if err := seal(func(*Decided) {}); err == nil || !strings.Contains(err.Error(), "nobody gave an amount of WA in 2027") {
+		t.Errorf("a vintage without WA: %v", err)
+	}
+	if err := seal(given); err != nil {
+		t.Errorf("with an amount in each vintage: %v", err)
+	}
+	if err := seal(func(d *Decided) {
+		given(d)
+		x := d.Inputs[0]
+		x.ID, x.Document, x.From, x.To = "over", "list of the winter", day("2026-12-31"), day("2027-01-05")
+		d.Inputs = append(d.Inputs, x)
+	}); err == nil || !strings.Contains(err.Error(), "counts nowhere") {
+		t.Errorf("an input over the year's end: %v", err)
 	}
 }

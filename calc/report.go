@@ -23,14 +23,15 @@ type Report struct {
 	Differences  []Difference                 `json:"since_seal,omitempty"` // the figures of this report that are not as they were sealed
 	MeasuredKWh  decimal.Decimal              `json:"measured_kWh"`
 	ClaimableKWh decimal.Decimal              `json:"claimable_kWh"`
-	Months       map[string]decimal.Decimal   `json:"months"`                       // measured kWh by local month of the period, from the first to the last reading
-	Vintages     map[string]map[string]string `json:"vintages"`                     // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
-	ER           string                       `json:"ER_tCO2"`                      // sum of the whole tonnes of the vintages
-	Meters       map[string]MeterReport       `json:"meters"`                       // by Meter.Key, check meters included
-	Counters     map[string]CounterReport     `json:"counters,omitempty"`           // by Meter.Key: meters that count something else than kWh
-	Units        map[string]map[string]string `json:"units,omitempty"`              // by unit i: what is claimable of each of its monitored parameters in the period (EG_MWh)
-	Deductions   []Deduction                  `json:"deductions"`                   // all that lies between measured and claimable; never nil
-	NoValue      map[string][]string          `json:"days_without_value,omitempty"` // by parameter that has a value for each day: days that nobody gave one, taken against the project
+	Months       map[string]decimal.Decimal   `json:"months"`                              // measured kWh by local month of the period, from the first to the last reading
+	Vintages     map[string]map[string]string `json:"vintages"`                            // by year: what is claimable of each monitored parameter (EG_MWh), RE_tCO2, PE_tCO2, ER_tCO2
+	ER           string                       `json:"ER_tCO2"`                             // sum of the whole tonnes of the vintages
+	Meters       map[string]MeterReport       `json:"meters"`                              // by Meter.Key, check meters included
+	Counters     map[string]CounterReport     `json:"counters,omitempty"`                  // by Meter.Key: meters that count something else than kWh
+	Units        map[string]map[string]string `json:"units,omitempty"`                     // by unit i: what is claimable of each of its monitored parameters in the period (EG_MWh)
+	Deductions   []Deduction                  `json:"deductions"`                          // all that lies between measured and claimable; never nil
+	NoValue      map[string][]string          `json:"days_without_value,omitempty"`        // by parameter that has a value for each day: days that nobody gave one, taken against the project
+	NotGiven     map[string][]string          `json:"parameters_without_amount,omitempty"` // by vintage: parameters that come as inputs and have none in it; 0 stands for them in the formulas, and the period cannot be sealed
 	Inputs       []InputReport                `json:"inputs,omitempty"`
 	Comparisons  []Comparison                 `json:"comparisons,omitempty"`
 	Splits       map[string]SplitReport       `json:"split,omitempty"`    // by vintage, when the project has an allocation
@@ -245,6 +246,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 	}
 	b.months()
 	b.inputsOf()
+	b.notGiven()
 	er := new(big.Int)
 	for _, v := range r.Period.Vintages() {
 		n, err := b.vintage(v)

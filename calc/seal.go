@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -139,8 +140,16 @@ func (p *Project) CanSeal(m *Methodology, r *Report, now time.Time) error {
 		return fmt.Errorf("period %v runs until %s: a period that is not over cannot be sealed", r.Period, end.Format(time.RFC3339))
 	case r.State == StateOpen && len(p.Meters) > 0:
 		return fmt.Errorf("no meter was read since the end of period %v: its last readings may be on their way; wait for them, or end the records of meters that are gone", r.Period)
+	case len(r.NotGiven) > 0:
+		year := slices.Min(slices.Collect(maps.Keys(r.NotGiven)))
+		return fmt.Errorf("nobody gave an amount of %s in %s: put it in, an amount of 0 with its document where there was none", strings.Join(r.NotGiven[year], ", "), year)
 	case r.Seal != nil && len(r.Differences) == 0:
 		return fmt.Errorf("period %v is sealed as revision %d by %s, and nothing has changed since", r.Period, r.Seal.Revision, r.Seal.Who)
+	}
+	for i := range r.Inputs {
+		if x := &r.Inputs[i]; x.Role == RoleCounts && x.Counts == "" {
+			return fmt.Errorf("input %s of %s counts nowhere: %s", x.ID, x.Parameter, x.Note)
+		}
 	}
 	return nil
 }
