@@ -129,7 +129,7 @@ func (s *boxSite) delivered(dir string) {
 func boxDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=300k"); err != nil {
-		t.Skipf("mounts a small file system, which takes root: %v", err)
+		lacking(t, "root, to mount a small file system", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	s := newBoxSite(t)
@@ -162,7 +162,7 @@ func boxDiskFull(t *testing.T) {
 func boxDiskFails(t *testing.T) {
 	d, err := newDisk(t.TempDir())
 	if err != nil {
-		t.Skipf("needs root, loop devices and ext4: %v", err)
+		lacking(t, "root, loop devices and ext4 (apt-get install e2fsprogs)", err)
 	}
 	defer func() {
 		if err := d.down(); err != nil {

@@ -15,12 +15,9 @@ import (
 // collectorDiskFull: a collector whose disk is full stops acking, goes on
 // answering, says why, and takes up again by itself when there is room.
 func collectorDiskFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounts a small file system: needs root")
-	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=10m"); err != nil {
-		t.Skipf("mounts a small file system: %v", err)
+		lacking(t, "root, to mount a small file system", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	e := newLoadEdge(1, 500)

@@ -80,7 +80,7 @@ func TestPowerCut(t *testing.T) {
 func cutPower(t *testing.T, cuts int) {
 	d, err := newDisk(t.TempDir())
 	if err != nil {
-		t.Skipf("needs root, loop devices and ext4: %v", err)
+		lacking(t, "root, loop devices and ext4 (apt-get install e2fsprogs)", err)
 	}
 	t.Cleanup(func() {
 		if err := d.down(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"testing"
@@ -16,7 +17,10 @@ import (
 func TestIndependentReader(t *testing.T) {
 	python, err := exec.LookPath("/usr/bin/python3")
 	if err != nil {
-		t.Skip("no /usr/bin/python3")
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no /usr/bin/python3; apt-get install python3")
+		}
+		t.Skip("no /usr/bin/python3; apt-get install python3")
 	}
 	path := temp(t)
 	db := open(t, path)
