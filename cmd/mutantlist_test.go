@@ -21,7 +21,7 @@ var mutants = []mutant{
 	{"a batch may end anywhere in the chain", "edge/wire/batch.go", "if chain != b.Chain {", "if false {", "TestDecodeBatchRefuses", "edge/wire"},
 	{"signatures are not checked", "edge/wire/envelope.go", "|| !ed25519.Verify(pub, PAE(typ, payload), sig)", "|| len(sig) == 0", "TestRefusedMessages", "collector"},
 	{"a bomb is unpacked", "edge/wire/batch.go", "if lim.Ratio > 0 && ", "if false && ", "TestRatio", "edge/wire"},
-	{"acked before it is stored", "collector/ingest.go", "	if err := in.dead.Add(letters); err != nil {\n", "	if records != nil {\n		maps.Copy(in.heads, g.heads)\n		in.answer(group, list, now)\n	}\n	if err := in.dead.Add(letters); err != nil {\n", "TestABookThatCannotBeWritten", "collector"},
+	{"acked before it is stored", "collector/ingest.go", "	if err := in.dead.Add(letters); err != nil {\n", "	if records != nil {\n		in.answer(group, g.heads, now)\n	}\n	if err := in.dead.Add(letters); err != nil {\n", "TestABookThatCannotBeWritten", "collector"},
 	{"heads run ahead of a book that refused", "collector/ingest.go", "	var records []*store.Record\n", "	g.heads = in.heads\n	var records []*store.Record\n", "TestABookThatCannotBeWritten", "collector"},
 	{"any batch inside what is there is a repeat", "collector/heads.go", "if stored != b.Chain {", "if stored != b.Chain && false {", "TestHeadOffers|TestForkWithinAGroup", "collector"},
 	{"old repeats are believed", "collector/ingest.go", "		return chainIn(&r, seq)\n	}\n", "		return chainIn(&r, seq)\n	}\n	if h, ok := like.ChainAfter(seq); ok {\n		return h, nil\n	}\n", "TestOldRepeats", "collector"},

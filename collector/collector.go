@@ -107,6 +107,7 @@ func (c *Collector) open(ctx context.Context) error {
 	m := newMetrics(c)
 	c.metrics = m
 	c.ingest = &ingest{cfg: &c.cfg, store: st, dead: c.dead, metrics: m, queue: make(chan Message, queueLength),
+		acks:  acker{cfg: &c.cfg, generation: st.Generation(), wake: make(chan struct{}, 1)},
 		rules: newRules(), heads: make(map[stream]*head), seen: make(map[string]edgeState), told: make(map[string]told)}
 	c.settle = &settle{cfg: &c.cfg, store: st, db: c.db, metrics: m, recent: &c.ingest.recent, notify: c.notify,
 		rules: newRules(), registers: make(map[string]*register), declarations: make(map[wire.Hash]*wire.Declaration)}

@@ -176,8 +176,8 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 		}
 		d.Text = string(text)
 	}
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	in := c.ingest.rules
 	if v == nil && in.texts[d.key()] == "" {
 		return fmt.Errorf("%s %q of project %s: %w", kind, id, project, ErrUnknown)
@@ -200,7 +200,7 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 			return err
 		}
 	}
-	return c.put(d)
+	return c.ingest.decide(d)
 }
 
 // Settle brings the figures up to the end of the book. It must not run beside Run.

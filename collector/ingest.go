@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,29 +25,29 @@ type Message struct {
 	Done    func() // called when the message is dealt with durably, whatever became of it; may be nil
 }
 
-// AckSender publishes a retained message. An error is logged: acks are
-// cumulative, the next one says it again.
-type AckSender interface {
-	Publish(topic string, payload []byte, retain bool) error
-}
-
-// ingest takes messages into the book: identity, signature, limits, chain, then
-// one fsync for a group, then the acks. One goroutine runs it, so a batch never
-// races with another of its own edge.
+// ingest takes messages into the book: identity, signature and limits, then chain
+// and one fsync for a group, then the acks. What a message says by itself is checked
+// for a group while the one before it is written. One goroutine writes, group by
+// group in the order they came, so a batch never races with another of its own edge.
 type ingest struct {
 	cfg     *Config
 	store   *store.Store
 	dead    *store.DeadLetters
 	metrics *metrics
 	queue   chan Message
+	acks    acker
 
-	mu    sync.Mutex // guards rules, heads, seen and told
+	// book is held from looking at what follows to having added to the book what
+	// rests on it. Only who holds it changes the fields behind mu, so may read them.
+	book sync.Mutex
+
+	mu    sync.Mutex // guards what follows, for those who do not hold book; held for moments only
 	rules *rules
-	heads map[stream]*head
+	heads map[stream]*head // a head in here is never changed, only replaced
 	seen  map[string]edgeState
-	told  map[string]told // by reason
 
-	decisions []uint64 // records of the book that were decisions when it was opened
+	told      map[string]told // by reason; of who holds book
+	decisions []uint64        // records of the book that were decisions when it was opened
 
 	recent recent
 }
@@ -113,63 +112,104 @@ func (in *ingest) note(b *wire.Batch, r *store.Record) {
 // retry is how long a book that cannot be written is left alone.
 const retry = time.Second
 
-// run works until ctx ends. While the book cannot be written it tries the same
-// messages again and takes no others: nothing is acked, everything else goes on.
+// run works until ctx ends. It returns when what was taken by then is acked.
 func (in *ingest) run(ctx context.Context) error {
-	for {
-		var group []Message
-		select {
-		case <-ctx.Done():
-			return nil
-		case m := <-in.queue:
-			group = append(group, m)
-		}
-	more:
-		for len(group) < groupSize {
+	acking, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { in.acks.run(acking) })
+	defer wg.Wait()
+	defer stop()
+
+	checked := make(chan []judged)
+	wg.Go(func() {
+		defer close(checked)
+		for group := in.next(ctx); group != nil; group = in.next(ctx) {
+			in.checkAll(group)
 			select {
-			case m := <-in.queue:
-				group = append(group, m)
-			default:
-				break more
+			case checked <- group:
+			case <-ctx.Done():
+				return // none of them was acked
 			}
 		}
-		for failures := 0; ; failures++ {
-			err := in.take(group)
-			if err == nil {
-				in.metrics.blocked.Set(0)
-				break
-			}
-			if in.metrics.blocked.Set(1); failures%60 == 0 {
-				in.cfg.Log.Error("nothing is taken or acked until the book can be written; make room on its disk", zap.Error(err))
-			}
-			if in.cfg.Clock.Sleep(ctx, retry) != nil {
-				return nil // none of them was acked
-			}
+	})
+	for group := range checked {
+		in.insist(ctx, group)
+	}
+	return nil
+}
+
+// next returns the messages that wait, at least one, nil when ctx ends.
+func (in *ingest) next(ctx context.Context) (group []judged) {
+	select {
+	case <-ctx.Done():
+		return nil
+	case m := <-in.queue:
+		group = append(group, judged{Message: m})
+	}
+	for len(group) < groupSize {
+		select {
+		case m := <-in.queue:
+			group = append(group, judged{Message: m})
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// insist enters a group. While the book cannot be written it tries again and takes
+// no other: nothing is acked, everything else goes on.
+func (in *ingest) insist(ctx context.Context, group []judged) {
+	for failures := 0; ; failures++ {
+		err := in.enter(group)
+		if err == nil {
+			in.metrics.blocked.Set(0)
+			return
+		}
+		if in.metrics.blocked.Set(1); failures%60 == 0 {
+			in.cfg.Log.Error("nothing is taken or acked until the book can be written; make room on its disk", zap.Error(err))
+		}
+		if in.cfg.Clock.Sleep(ctx, retry) != nil {
+			return // none of them was acked
 		}
 	}
 }
 
-// judged is what was found out about a message.
+// judged is a message and what was found out about it.
 type judged struct {
+	Message
 	batch   *wire.Batch
 	key     ed25519.PublicKey // that signed it
+	fault   error             // what is wrong with it by itself
 	verdict verdict
-	err     error
+	err     error // why it is refused
 }
 
-// take makes a group durable and answers it. After an error nothing has
-// happened, or only what does no harm when it happens again.
-func (in *ingest) take(group []Message) error {
-	list := in.checkAll(group)
-	in.mu.Lock()
-	defer in.mu.Unlock()
+// take checks and enters messages and acks them, one step at a time: for who does
+// not Run.
+func (in *ingest) take(messages []Message) error {
+	group := make([]judged, len(messages))
+	for i, m := range messages {
+		group[i].Message = m
+	}
+	in.checkAll(group)
+	err := in.enter(group)
+	in.acks.send()
+	return err
+}
+
+// enter makes a group that was checked durable and answers it. After an error
+// nothing has happened, or only what does no harm when it happens again.
+func (in *ingest) enter(group []judged) error {
+	in.book.Lock()
+	defer in.book.Unlock()
 	g := judging{ingest: in, heads: make(map[stream]*head)}
 	next, now := in.store.Size(), in.cfg.Clock.Now().UnixMilli()
 	var records []*store.Record
 	var letters []store.DeadLetter
-	for i, m := range group {
-		j := &list[i]
-		if j.err == nil {
+	for i := range group {
+		j := &group[i]
+		if j.err = j.fault; j.err == nil {
 			j.err = in.rules.admits(j.batch.Edge, j.key)
 		}
 		if j.err == nil {
@@ -177,11 +217,11 @@ func (in *ingest) take(group []Message) error {
 		}
 		switch {
 		case j.err != nil:
-			letters = append(letters, store.DeadLetter{At: now, Topic: m.Topic, Reason: reasonOf(j.err), Detail: j.err.Error(), Bytes: m.Payload})
+			letters = append(letters, store.DeadLetter{At: now, Topic: j.Topic, Reason: reasonOf(j.err), Detail: j.err.Error(), Bytes: j.Payload})
 		case j.verdict == fresh:
 			b := j.batch
 			g.add(b, next+uint64(len(records)))
-			records = append(records, &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: m.Payload})
+			records = append(records, &store.Record{Kind: store.Batch, Received: now, Subject: b.Edge, Epoch: b.Epoch, First: b.First, Last: b.Last, Payload: j.Payload})
 		}
 	}
 	if err := in.dead.Add(letters); err != nil {
@@ -192,50 +232,50 @@ func (in *ingest) take(group []Message) error {
 			return err
 		}
 	}
-	for i := range list {
-		if j := &list[i]; j.err == nil && j.verdict == fresh {
+	for i := range group {
+		if j := &group[i]; j.err == nil && j.verdict == fresh {
 			in.recent.put(next, j.batch)
 			next++
 		}
 	}
-	maps.Copy(in.heads, g.heads)
-	in.answer(group, list, now)
+	in.answer(group, g.heads, now)
 	return nil
 }
 
-// answer counts and acknowledges a group that is durable.
-func (in *ingest) answer(group []Message, list []judged, now int64) {
-	streams := make(map[stream]bool)
-	for i, m := range group {
-		j := list[i]
+// answer counts a group that is durable, puts the new heads in force, and has it
+// acked.
+func (in *ingest) answer(group []judged, heads map[stream]*head, now int64) {
+	due := make(map[stream]*head)
+	in.mu.Lock()
+	maps.Copy(in.heads, heads)
+	for i := range group {
+		j := &group[i]
 		in.metrics.received.Inc()
 		switch {
 		case j.err != nil:
 			reason := reasonOf(j.err)
 			in.metrics.rejected.WithLabelValues(reason).Inc()
-			in.tell(m.Topic, reason, j.err, now)
+			in.tell(j.Topic, reason, j.err, now)
 		case j.verdict == repeated:
 			in.metrics.repeated.Inc()
 		default:
 			in.metrics.stored.Inc()
 		}
-		if errors.Is(j.err, errFork) || errors.Is(j.err, errBrokenChain) {
-			streams[stream{j.batch.Edge, j.batch.Epoch}] = true // so that a box that went on from an old copy finds out
-		}
-		if j.err == nil {
+		if j.err == nil || errors.Is(j.err, errFork) || errors.Is(j.err, errBrokenChain) { // a box that went on from an old copy shall find out
 			s := stream{j.batch.Edge, j.batch.Epoch}
-			streams[s] = true
-			if j.verdict == fresh {
+			due[s] = in.heads[s]
+			if j.err == nil && j.verdict == fresh {
 				through, _ := in.heads[s].through()
 				in.seen[s.edge] = edgeState{s.edge, s.epoch, through, now}
 			}
 		}
-		if m.Done != nil {
-			m.Done()
-		}
 	}
-	for s := range streams {
-		in.ack(s)
+	in.mu.Unlock()
+	in.acks.put(due)
+	for i := range group {
+		if done := group[i].Done; done != nil {
+			done()
+		}
 	}
 }
 
@@ -266,12 +306,12 @@ func (in *ingest) tell(topic, reason string, err error, now int64) {
 
 // checkAll checks messages one by one, on all processors: signatures and hashes
 // take most of the time.
-func (in *ingest) checkAll(group []Message) []judged {
-	list := make([]judged, len(group))
+func (in *ingest) checkAll(group []judged) {
 	var next atomic.Int64
 	work := func() {
 		for i := next.Add(1) - 1; int(i) < len(group); i = next.Add(1) - 1 {
-			list[i].batch, list[i].key, list[i].err = in.check(group[i])
+			j := &group[i]
+			j.batch, j.key, j.fault = in.check(j.Message)
 		}
 	}
 	var wg sync.WaitGroup
@@ -280,12 +320,11 @@ func (in *ingest) checkAll(group []Message) []judged {
 	}
 	work()
 	wg.Wait()
-	return list
 }
 
 // check says whether a message is a whole batch of the edge on whose topic it
 // came, by itself, and which of the edge's keys signed it; that the key may, is for
-// take to say. What costs least comes first.
+// enter to say. What costs least comes first.
 func (in *ingest) check(m Message) (*wire.Batch, ed25519.PublicKey, error) {
 	if len(m.Payload) > in.cfg.Limits.Payload+envelopeRoom { // the envelope may hold what nobody signed
 		return nil, nil, refusal{reasonMalformed, fmt.Errorf("message of %d bytes, at most %d", len(m.Payload), in.cfg.Limits.Payload+envelopeRoom)}
@@ -295,7 +334,7 @@ func (in *ingest) check(m Message) (*wire.Batch, ed25519.PublicKey, error) {
 		return nil, nil, refusal{reasonTopic, fmt.Errorf("%q is not an up topic below %s", m.Topic, in.cfg.Root)}
 	}
 	in.mu.Lock()
-	keys := slices.Clone(in.rules.keys[edge])
+	keys := in.rules.keys[edge] // only ever appended to
 	in.mu.Unlock()
 	if len(keys) == 0 {
 		return nil, nil, refusal{reasonIdentity, fmt.Errorf("edge %q is not registered: enrol it, or add it with its public key to the collector's configuration", edge)}
@@ -442,25 +481,6 @@ func decodeStored(r *store.Record) (*wire.Batch, error) {
 
 // storedLimits are wide: what is in the book was within the limits of its day.
 var storedLimits = wire.Limits{Payload: 16 << 20, Body: 64 << 20, Records: 1 << 20}
-
-// ack tells an edge what is durable. Lost acks do no harm, so an error is only logged.
-func (in *ingest) ack(s stream) {
-	h := in.heads[s]
-	through, chain := h.through()
-	payload, err := wire.EncodeAck(&wire.Ack{
-		Edge: s.edge, Epoch: s.epoch, Through: through, Chain: chain,
-		Collector: in.cfg.Name, Generation: in.store.Generation(), Want: h.want(), Have: h.have(wire.MaxRanges),
-	})
-	if err == nil {
-		payload, err = wire.Seal(wire.AckType, payload, in.cfg.Key)
-	}
-	if err == nil {
-		err = in.cfg.Acks.Publish(wire.AckTopic(in.cfg.Root, s.edge), payload, true)
-	}
-	if err != nil {
-		in.cfg.Log.Warn("ack not sent", zap.String("edge", s.edge), zap.Uint64("through", through), zap.Error(err))
-	}
-}
 
 // edgeStates lists every registered edge, also those that never sent anything.
 func edgeStates(rules *rules, seen map[string]edgeState) []edgeState {

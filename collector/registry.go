@@ -32,7 +32,7 @@ type edgeKey struct {
 	why        string // it ended
 	configured bool   // it stands in the collector's configuration
 	revoked    bool   // it ended for good
-	used       bool   // it has signed a batch since this process started
+	used       bool   // it has signed a batch since this process started; of who holds ingest.book
 }
 
 type token struct {
@@ -209,8 +209,8 @@ func (c *Collector) Invite(edge string, valid time.Duration, who, why string) (s
 		return "", err
 	}
 	secret = base64.RawURLEncoding.EncodeToString(random)
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	return secret, c.ingest.decide(decision{Kind: decideToken, Name: edge, Who: who, Why: why, Text: hashToken(secret), Until: c.cfg.Clock.Now().Add(valid).UnixMilli()})
 }
 
@@ -223,8 +223,8 @@ func hashToken(secret string) string {
 // up. A key that is admitted already stays so: the answer to a box may be lost.
 // Keys the edge had before stay open until the new one has signed, see retire.
 func (c *Collector) AdmitByToken(edge string, key ed25519.PublicKey, secret string) error {
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	done, err := c.ingest.mayAdmit(edge, key)
 	if done || err != nil {
 		return err
@@ -250,8 +250,8 @@ func (c *Collector) AdmitByToken(edge string, key ed25519.PublicKey, secret stri
 
 // Admit admits a key for an edge because a person says so.
 func (c *Collector) Admit(edge string, key ed25519.PublicKey, who, why string) error {
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	done, err := c.ingest.mayAdmit(edge, key)
 	if done || err != nil {
 		return err
@@ -260,7 +260,7 @@ func (c *Collector) Admit(edge string, key ed25519.PublicKey, who, why string) e
 }
 
 // mayAdmit refuses a key that ended for good or is another edge's; done when it
-// is admitted already. The caller holds mu.
+// is admitted already. The caller holds book.
 func (in *ingest) mayAdmit(edge string, key ed25519.PublicKey) (done bool, err error) {
 	if err := wire.CheckEdgeID(edge); err != nil {
 		return false, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -287,8 +287,8 @@ func (c *Collector) Revoke(edge, fingerprint, who, why string) (ended []string, 
 	if strings.TrimSpace(why) == "" {
 		return nil, fmt.Errorf("%w: say why", ErrRefused)
 	}
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	for _, k := range c.ingest.rules.keys[edge] {
 		if name := wire.Fingerprint(k.key); k.until == open && strings.HasPrefix(name, fingerprint) {
 			if err := c.ingest.decide(decision{Kind: decideKeyEnd, Name: edge, Who: who, Why: why, Text: base64.StdEncoding.EncodeToString(k.key)}); err != nil {
@@ -307,8 +307,8 @@ func (c *Collector) Revoke(edge, fingerprint, who, why string) (ended []string, 
 // every hour, so what was on its way under the old key has long arrived; anything
 // else the edge sends again under the new.
 func (c *Collector) retire() error {
-	c.ingest.mu.Lock()
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock()
+	defer c.ingest.book.Unlock()
 	for _, id := range c.ingest.rules.registered() {
 		newer := ""
 		for _, k := range slices.Backward(c.ingest.rules.keys[id]) {
@@ -325,7 +325,7 @@ func (c *Collector) retire() error {
 	return nil
 }
 
-// decide writes one decision into the book and puts it in force. The caller holds mu.
+// decide writes one decision into the book and puts it in force. The caller holds book.
 func (in *ingest) decide(d decision) error {
 	d.Version = decisionVersion
 	text, err := marshal(d)
@@ -336,6 +336,8 @@ func (in *ingest) decide(d decision) error {
 	if _, err := in.store.Append(r); err != nil {
 		return err
 	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	_, err = in.rules.take(r)
 	return err
 }

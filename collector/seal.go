@@ -20,8 +20,8 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 	if who == "" || why == "" {
 		return nil, errors.New("say who seals and why")
 	}
-	c.ingest.mu.Lock() // the book stands still
-	defer c.ingest.mu.Unlock()
+	c.ingest.book.Lock() // it stands still
+	defer c.ingest.book.Unlock()
 	c.settle.mu.RLock()
 	defer c.settle.mu.RUnlock()
 	size := c.store.Size()
@@ -61,7 +61,7 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 	if err != nil {
 		return nil, err
 	}
-	return s, c.put(decision{Kind: decideSeal, Name: fmt.Sprintf("%s %v/%d", project, s.Period, s.Revision), Who: who, Why: why, Text: string(text)})
+	return s, c.ingest.decide(decision{Kind: decideSeal, Name: fmt.Sprintf("%s %v/%d", project, s.Period, s.Revision), Who: who, Why: why, Text: string(text)})
 }
 
 // late names the records since a seal that concern its period. The book stands
@@ -137,21 +137,6 @@ func (s *settle) late(p *calc.Project, seal *calc.Seal) (out []calc.Late, err er
 		return nil
 	})
 	return out, err
-}
-
-// put writes a decision into the book and into force. The ingest is locked.
-func (c *Collector) put(d decision) error {
-	d.Version = decisionVersion
-	payload, err := marshal(d)
-	if err != nil {
-		return err
-	}
-	rec := &store.Record{Kind: store.Decision, Received: c.cfg.Clock.Now().UnixMilli(), Subject: d.Kind, Payload: payload}
-	if _, err := c.store.Append(rec); err != nil {
-		return err
-	}
-	_, err = c.ingest.rules.take(rec)
-	return err
 }
 
 // CheckSeal recomputes a sealed period from the records of the book that its newest
