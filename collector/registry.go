@@ -118,15 +118,15 @@ func (r *registry) registered() (out []string) {
 // unseal returns the payload of a batch and which of an edge's keys has signed
 // it, be it open or ended: a key never changes, so no lock is needed.
 func unseal(edge string, keys []*edgeKey, envelope []byte) (payload []byte, key ed25519.PublicKey, err error) {
-	if _, err = wire.Payload(wire.BatchType, envelope); err != nil {
-		return nil, nil, err
-	}
+	newest := make([]ed25519.PublicKey, 0, 4)
 	for _, k := range slices.Backward(keys) {
-		if payload, err = wire.Unseal(wire.BatchType, envelope, k.key); err == nil {
-			return payload, k.key, nil
-		}
+		newest = append(newest, k.key)
 	}
-	return nil, nil, fmt.Errorf("%w: none of the keys of edge %s has signed it", wire.ErrSignature, edge)
+	payload, key, err = wire.UnsealBy(wire.BatchType, envelope, newest...)
+	if errors.Is(err, wire.ErrSignature) {
+		err = fmt.Errorf("%w: none of the keys of edge %s has signed it", wire.ErrSignature, edge)
+	}
+	return payload, key, err
 }
 
 // admits says whether a key is open for an edge, and notes that it was used. One

@@ -293,12 +293,14 @@ func (s *Store) Append(recs ...*Record) (first uint64, err error) {
 	if s.readOnly {
 		return 0, fmt.Errorf("append to store %s: %w", s.dir, journal.ErrReadOnly)
 	}
-	entries := make([][]byte, len(recs))
+	entries, hashes := make([][]byte, len(recs)), make([]tlog.Hash, len(recs))
 	for i, r := range recs {
 		if err := r.check(); err != nil {
 			return 0, fmt.Errorf("append to store %s: %w", s.dir, err)
 		}
-		entries[i], _ = r.encode()
+		var leaf []byte
+		entries[i], leaf = r.encode()
+		hashes[i] = tlog.RecordHash(leaf)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,7 +311,7 @@ func (s *Store) Append(recs ...*Record) (first uint64, err error) {
 	for i, r := range recs {
 		r.Index = seq - 1 + uint64(i)
 		if s.tree.size == int64(r.Index) {
-			_ = s.tree.add(tlog.RecordHash(r.leaf(nil))) // the record counts; whoever needs the tree makes up for it
+			_ = s.tree.add(hashes[i]) // the record counts; whoever needs the tree makes up for it
 		}
 	}
 	close(s.changed)

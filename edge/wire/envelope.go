@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,7 +29,10 @@ var ErrSignature = errors.New("wrong signature")
 // payload can be read as another type and nobody re-serialises to check.
 // Source: in-toto DSSE protocol 1.0, "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body.
 func PAE(typ string, payload []byte) []byte {
-	b := make([]byte, 0, len(payload)+len(typ)+32)
+	return appendPAE(make([]byte, 0, len(payload)+len(typ)+32), typ, payload)
+}
+
+func appendPAE(b []byte, typ string, payload []byte) []byte {
 	b = append(b, "DSSEv1 "...)
 	b = strconv.AppendInt(b, int64(len(typ)), 10)
 	b = append(b, ' ')
@@ -48,15 +52,30 @@ func Seal(typ string, payload []byte, key ed25519.PrivateKey) ([]byte, error) {
 
 // Unseal returns the payload of an envelope of type typ that pub has signed.
 func Unseal(typ string, envelope []byte, pub ed25519.PublicKey) ([]byte, error) {
+	payload, _, err := UnsealBy(typ, envelope, pub)
+	return payload, err
+}
+
+// UnsealBy is Unseal for the first of several keys that has signed the envelope,
+// which it returns too.
+func UnsealBy(typ string, envelope []byte, keys ...ed25519.PublicKey) (payload []byte, key ed25519.PublicKey, err error) {
 	payload, sig, err := open(typ, envelope)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(pub) != ed25519.PublicKeySize || !ed25519.Verify(pub, PAE(typ, payload), sig) {
-		return nil, fmt.Errorf("%w on %s", ErrSignature, typ)
+	room := signed.Get().(*[]byte)
+	defer signed.Put(room)
+	*room = appendPAE((*room)[:0], typ, payload)
+	for _, pub := range keys {
+		if len(pub) == ed25519.PublicKeySize && ed25519.Verify(pub, *room, sig) {
+			return payload, pub, nil
+		}
 	}
-	return payload, nil
+	return nil, nil, fmt.Errorf("%w on %s", ErrSignature, typ)
 }
+
+// signed holds room for what a signature is over.
+var signed = sync.Pool{New: func() any { return new([]byte) }}
 
 // Payload returns the payload of an envelope without judging its signature: for
 // bytes whose signature was checked when they were stored, and for finding out
