@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 	"go.uber.org/zap"
@@ -20,6 +19,9 @@ const (
 	connectWithin = 10 * time.Second       // from connection to CONNECT
 	writeWithin   = 5 * time.Second        // for one write; a client that does not read for so long is dropped
 	acceptAgain   = 200 * time.Millisecond // after an error such as too many open files
+
+	pubackWithin  = 250 * time.Millisecond // of Done, when nothing else is written to the client meanwhile
+	pubacksAtOnce = 64                     // so many are not kept waiting
 )
 
 // listener gives the library its connections and knows all of them. The
@@ -62,7 +64,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		if l.tls != nil {
 			nc = tls.Server(nc, l.tls)
 		}
-		c := &conn{Conn: nc, closed: make(chan struct{}), wake: make(chan struct{}, 1)}
+		c := &conn{Conn: nc}
 		if !l.add(c) {
 			c.Close()
 			return
@@ -114,7 +116,7 @@ func (l *listener) add(c *conn) bool {
 
 func (l *listener) remove(c *conn) {
 	c.Close()
-	c.writer.Wait()
+	c.late.Wait()
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
@@ -144,87 +146,103 @@ func (l *listener) shut() error {
 }
 
 // conn is a client's connection. A write that cannot be made in time closes it:
-// the library holds locks while it writes. PUBACKs have a goroutine of their own,
-// so that whoever calls Done never waits for a client.
+// the library holds locks while it writes.
+//
+// PUBACKs go out with whatever is written to the client next, which mostly is the
+// signed ack of the same message: a write of their own costs as much as taking a
+// message apart. A client that is written nothing gets them a little later. Whoever
+// calls Done never waits for a client.
 type conn struct {
 	net.Conn
-	once   sync.Once
-	closed chan struct{}
-	wake   chan struct{} // has room for one
-	writer sync.WaitGroup
+	writing sync.Mutex // held from taking pending to its end, so that PUBACKs keep the order of Done
+	late    sync.WaitGroup
 
-	mu      sync.Mutex // guards pending and writing
-	pending []uint16   // packets to be acknowledged
-	writing bool
+	mu      sync.Mutex // guards what follows
+	pending []byte     // PUBACKs, encoded
+	timer   *time.Timer
+	armed   bool // flush will be called
+	shut    bool
 }
 
 // SetDeadline sets the deadline of reading only; Write has its own.
 func (c *conn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
 
 func (c *conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	out := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	before := len(out)
+	if out = append(out, b...); len(out) == 0 {
+		return 0, nil
+	}
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Write(b)
+	n, err := c.Conn.Write(out)
 	if err != nil {
 		c.Close()
 	}
-	return n, err
+	return max(0, n-before), err
 }
 
 func (c *conn) Close() error {
-	var err error
-	c.once.Do(func() {
-		close(c.closed)
-		err = c.Conn.Close()
-	})
-	return err
+	if !c.close() {
+		return nil
+	}
+	return c.Conn.Close() // of TLS it may write, so without the lock
+}
+
+// close lets no PUBACK come any more. It tells whether this is the first call.
+func (c *conn) close() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut {
+		return false
+	}
+	c.shut = true
+	if c.armed && c.timer.Stop() {
+		c.late.Done()
+	}
+	return true
 }
 
 // ackOnce returns a function that acknowledges a packet the first time it is called.
-func (c *conn) ackOnce(cl *mqtt.Client, id uint16) func() {
-	c.mu.Lock()
-	if !c.writing { // called by the goroutine that reads, so remove comes later
-		c.writing = true
-		c.writer.Go(func() { c.writeAcks(cl) })
-	}
-	c.mu.Unlock()
+func (c *conn) ackOnce(id uint16) func() {
 	var called atomic.Bool
 	return func() {
-		if called.Swap(true) {
-			return
-		}
-		c.mu.Lock()
-		c.pending = append(c.pending, id)
-		full := len(c.pending) > 1<<16 // more than there are ids: it does not read
-		c.mu.Unlock()
-		if full {
-			c.Close()
-		}
-		select {
-		case c.wake <- struct{}{}:
-		default:
+		if !called.Swap(true) {
+			c.puback(id)
 		}
 	}
 }
 
-// writeAcks writes PUBACKs in the order of Done until the connection closes.
-func (c *conn) writeAcks(cl *mqtt.Client) {
-	for {
-		select {
-		case <-c.closed:
-			return
-		case <-c.wake:
-		}
-		c.mu.Lock()
-		ids := c.pending
-		c.pending = nil
-		c.mu.Unlock()
-		for _, id := range ids {
-			ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: id}
-			if cl.WritePacket(ack) != nil {
-				return // it is gone, and sends again when it comes back
-			}
-		}
+// puback has a packet acknowledged.
+func (c *conn) puback(id uint16) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut {
+		return // it is gone, and sends again when it comes back
 	}
+	c.pending = append(c.pending, packets.Puback<<4, 2, byte(id>>8), byte(id))
+	switch {
+	case !c.armed:
+		c.armed = true
+		c.late.Add(1)
+		c.timer = time.AfterFunc(pubackWithin, c.flush)
+	case len(c.pending) == 4*pubacksAtOnce && c.timer.Stop():
+		c.timer.Reset(0)
+	}
+}
+
+// flush writes the PUBACKs that nothing else took along. A client that does not read
+// is closed by it before many of them wait.
+func (c *conn) flush() {
+	defer c.late.Done()
+	c.mu.Lock()
+	c.armed = false
+	c.mu.Unlock()
+	_, _ = c.Write(nil) // an error has closed the connection
 }

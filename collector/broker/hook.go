@@ -160,7 +160,7 @@ func (h *hook) done(cl *mqtt.Client, pk packets.Packet) func() {
 	if !ok || pk.FixedHeader.Qos == 0 {
 		return func() {}
 	}
-	return c.ackOnce(cl, pk.PacketID)
+	return c.ackOnce(pk.PacketID)
 }
 
 // printable returns a name from a stranger as a log may hold it.
