@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,15 +61,54 @@ type Collector struct {
 	ingest  *ingest
 	settle  *settle
 	metrics *metrics
+	found   uint64 // records in the book when it was opened, with what the configuration added
+	caught  atomic.Bool
 
 	mu        sync.Mutex // guards listeners
 	listeners map[chan struct{}]bool
 }
 
-// Open opens the book and everything behind it, repairs what a crash left, and
-// puts the configuration in force. Nothing runs until Run does. When it fails
-// nothing is left open.
+// Open opens the book and everything behind it, repairs what a crash left, puts the
+// configuration in force and settles what is in the book. Nothing runs until Run
+// does. When it fails nothing is left open.
 func Open(ctx context.Context, cfg Config) (*Collector, error) {
+	c, err := begin(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.settle.catchUp(ctx); err == nil {
+		err = ctx.Err() // figures that are not settled must not be shown
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// beginWithin is how long Begin settles before it leaves the rest to Run.
+const beginWithin = 2 * time.Second
+
+// Begin is Open for who runs the collector next: it settles what takes no longer than
+// 2 s and leaves the rest to Run, so that messages are taken and acked however far
+// behind the figures are. They must not be shown before CaughtUp.
+func Begin(ctx context.Context, cfg Config) (*Collector, error) {
+	c, err := begin(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	short, done := context.WithTimeout(ctx, beginWithin)
+	defer done()
+	if err = c.settle.catchUp(short); err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// begin opens everything and settles nothing.
+func begin(ctx context.Context, cfg Config) (*Collector, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -117,13 +157,19 @@ func (c *Collector) open(ctx context.Context) error {
 	if err := c.decide(ctx); err != nil {
 		return err
 	}
+	c.found = st.Size()
 	if err := c.settle.recover(ctx, c.ingest.decisions); err != nil {
 		return err
 	}
-	if err := c.settle.catchUp(ctx); err != nil {
-		return err
+	return ctx.Err()
+}
+
+// CaughtUp tells whether what was in the book when it was opened is in the figures.
+func (c *Collector) CaughtUp() bool {
+	if !c.caught.Load() && c.settle.position() >= c.found && !c.settle.pending() {
+		c.caught.Store(true)
 	}
-	return ctx.Err() // figures that are not settled must not be shown
+	return c.caught.Load()
 }
 
 // bookIsThere looks for the book before a new one is begun in its place. What is

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"kenshin/collector"
 )
 
 // desk is the folder of a person who has a logger's file of a year that is over and a
@@ -145,7 +147,7 @@ func TestDecisionsBesideARunningCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	col, err := c.open(t.Context(), nobody{}, zap.NewNop())
+	col, err := c.open(t.Context(), collector.Open, nobody{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,13 +149,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return cfg.serve(ctx, stderr)
 }
 
+type opener func(context.Context, collector.Config) (*collector.Collector, error)
+
 // nobody takes acks while a command works on a stopped collector.
 type nobody struct{}
 
 func (nobody) Publish(string, []byte, bool) error { return nil }
 
-// open opens the collector of a configuration. Every error is one of setup.
-func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Logger) (*collector.Collector, error) {
+// open opens the collector of a configuration, by collector.Open or collector.Begin.
+// Every error is one of setup.
+func (c *config) open(ctx context.Context, open opener, acks collector.AckSender, log *zap.Logger) (*collector.Collector, error) {
 	key, err := c.key()
 	if err != nil {
 		return nil, configs.Setup(err)
@@ -168,7 +171,7 @@ func (c *config) open(ctx context.Context, acks collector.AckSender, log *zap.Lo
 	if err != nil {
 		return nil, configs.Setup(err)
 	}
-	col, err := collector.Open(ctx, collector.Config{
+	col, err := open(ctx, collector.Config{
 		Name: c.Name, Dir: c.Data, Key: key, Root: c.Broker.Root, Edges: edges, Methodologies: methodologies, Projects: projects,
 		Limits: collector.DefaultLimits, KeepDays: c.Series.KeepDays, Acks: acks, Clock: edge.RealClock(), Log: log,
 	})
@@ -184,7 +187,7 @@ func (c *config) with(ctx context.Context, stderr io.Writer, f func(*collector.C
 	if err != nil {
 		return configs.Setup(err)
 	}
-	col, err := c.open(ctx, nobody{}, log)
+	col, err := c.open(ctx, collector.Open, nobody{}, log)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 		return configs.Setup(err)
 	}
 	defer in.close()
-	if col, err = c.open(ctx, in, log); err != nil {
+	if col, err = c.open(ctx, collector.Begin, in, log); err != nil {
 		return err
 	}
 	server, err := c.pages(col, in.Away, log.Named("http"))
@@ -136,6 +136,9 @@ func (c *config) serve(ctx context.Context, stderr io.Writer) error {
 	}
 	log.Info("serving", zap.String("page", c.scheme()+ln.Addr().String()+"/"), zap.String("broker", c.Broker.URL+c.Broker.Listen),
 		zap.Uint64("records", col.Store().Size()), zap.Int("edges", len(c.Edges)))
+	if !col.CaughtUp() {
+		log.Warn("messages are taken; page and API give no figures until the book is settled", zap.Uint64("records", col.Behind()))
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
@@ -192,9 +195,17 @@ func (c *config) pages(col *collector.Collector, away func() error, log *zap.Log
 	}
 	mux := http.NewServeMux()
 	mux.Handle("POST /enrol", enrol)
-	mux.Handle("GET /api/v1/projects/{project}/periods/{period}/export", api.Guard(c.HTTP.Token, exportHandler(col, log)))
+	mux.Handle("GET /metrics", figures)
+	mux.Handle("GET /healthz", figures)
+	behind := func() string {
+		if col.CaughtUp() {
+			return ""
+		}
+		return fmt.Sprintf("the figures are being brought up to the book, %d records to go; messages are taken meanwhile", col.Behind())
+	}
+	mux.Handle("GET /api/v1/projects/{project}/periods/{period}/export", api.Wait(behind, api.Guard(c.HTTP.Token, exportHandler(col, log))))
 	mux.Handle("GET /api/v1/influx", api.Guard(c.HTTP.Token, c.copies))
-	mux.Handle("/", api.Mount(figures, api.Guard(c.HTTP.Token, page)))
+	mux.Handle("/", api.Wait(behind, api.Mount(figures, api.Guard(c.HTTP.Token, page))))
 	server := api.Server(mux, log)
 	if server.TLSConfig, err = c.httpTLS(); err != nil {
 		return nil, configs.Setup(err)

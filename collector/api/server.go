@@ -49,6 +49,18 @@ func Guard(token string, h http.Handler) http.Handler {
 	})
 }
 
+// Wait answers 503 as long as busy says why h has no answers yet.
+func Wait(busy func() string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if why := busy(); why != "" {
+			w.Header().Set("Retry-After", "5")
+			problem(w, http.StatusServiceUnavailable, why)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // problem answers with an RFC 9457 problem.
 func problem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
