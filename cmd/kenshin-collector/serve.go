@@ -102,9 +102,9 @@ func (c *config) source(check func(edge, fingerprint string) error, log *zap.Log
 }
 
 // collectAt is the percent that the heap grows between collections while the
-// collector serves. With 5,000 edges connected 50 instead of 100 takes 60 MB less
-// and 2 % of a processor more.
-const collectAt = 50
+// collector serves. With 5,000 edges connected it is resident with 380 MB at 50 and
+// 463 MB at 100; a message of one reading costs 15 % less processor at 100.
+const collectAt = 75
 
 // serve opens everything, or nothing, and runs it until ctx ends.
 func (c *config) serve(ctx context.Context, stderr io.Writer) error {
