@@ -81,8 +81,8 @@ func (t *table) append(b []byte) []byte {
 	for i := range t.epochs {
 		b = append(b, t.epochs[i][:]...)
 	}
-	b = binary.AppendUvarint(b, uint64(len(t.texts)))
-	for _, s := range t.texts {
+	b = binary.AppendUvarint(b, uint64(len(t.texts.list)))
+	for _, s := range t.texts.list {
 		b = appendText(b, s)
 	}
 	n := t.rows()
@@ -348,14 +348,14 @@ func (r *reader) table(only string) *table {
 	for i := range t.epochs {
 		copy(t.epochs[i][:], r.take(16))
 	}
-	t.texts = make([]string, r.count(1))
-	for i := range t.texts {
-		t.texts[i] = r.text()
+	t.texts.list = make([]string, r.count(1))
+	for i := range t.texts.list {
+		t.texts.list[i] = r.text()
 	}
 	n := r.rows()
 	wanted := 0
 	if only != "" {
-		wanted = t.column(only)
+		wanted = column(t.points, only)
 	}
 	if wanted < 0 {
 		for range 3 + len(t.points) {
@@ -389,7 +389,7 @@ func (r *reader) table(only string) *table {
 			r.take(r.uvarint())
 			continue
 		}
-		r.column(n, len(t.points), t.nums[min(column, len(t.nums)):], t.codes[min(column, len(t.codes)):], t.texts)
+		r.column(n, len(t.points), t.nums[min(column, len(t.nums)):], t.codes[min(column, len(t.codes)):], t.texts.list)
 		column++
 	}
 	return t

@@ -12,13 +12,13 @@ import (
 const (
 	sliceValues = 200_000   // merged in one transaction, about
 	tailValues  = 1_000_000 // in the tail before a merge begins, at least
-	mostValues  = 16_000_000
-	perDevice   = 400  // values of a device that are worth a chunk
-	smallRows   = 4096 // a chunk with more is left alone
-	mostParts   = 15   // small chunks of a device and day
-	worthwhile  = 1000 // values of a chunk that are compressed though more will come
-	freeSlice   = 500  // pages given back in one transaction
-	shapeSlice  = 500  // newest rows written in one transaction
+	tailBytes   = 64 << 20  // that live rows take before one begins in any case
+	perDevice   = 400       // values of a device that are worth a chunk
+	smallRows   = 4096      // a chunk with more is left alone
+	mostParts   = 15        // small chunks of a device and day
+	worthwhile  = 1000      // values of a chunk that are compressed though more will come
+	freeSlice   = 500       // pages given back in one transaction
+	shapeSlice  = 500       // newest rows written in one transaction
 )
 
 // today is what merging knows of the day it last merged of a device.
@@ -32,9 +32,9 @@ type today struct {
 // there is far too much.
 func (db *DB) relieve(ctx context.Context) error {
 	db.mem.RLock()
-	values, enough := db.names.points, min(max(tailValues, perDevice*len(db.names.devices)), mostValues)
+	share := max(float64(db.names.points)/float64(max(tailValues, perDevice*len(db.names.devices))), float64(db.names.bytes)/tailBytes)
 	db.mem.RUnlock()
-	if values < enough {
+	if share < 1 {
 		return nil
 	}
 	db.state.Lock()
@@ -51,7 +51,7 @@ func (db *DB) relieve(ctx context.Context) error {
 		}()
 	}
 	db.state.Unlock()
-	if values < 2*enough {
+	if share < 2 {
 		return nil
 	}
 	if err != nil { // it was tried before, and the tail cannot grow for ever
@@ -104,7 +104,7 @@ func (db *DB) merge(ctx context.Context) error {
 	end := db.names.end
 	var devices []*device
 	for _, d := range db.names.devices {
-		if slices.ContainsFunc(d.shapes, func(s *shape) bool { return s.live.rows() > 0 || s.frozen != nil }) {
+		if slices.ContainsFunc(d.shapes, func(s *shape) bool { return s.live.n > 0 || s.frozen != nil }) {
 			devices = append(devices, d)
 		}
 	}
@@ -143,31 +143,20 @@ func (db *DB) freeze(d *device) (values int) {
 		d.before = dayOf(d.chunked)
 	}
 	for _, s := range d.shapes {
-		switch {
-		case s.frozen != nil:
-			for i := range s.live.rows() {
-				s.frozen.copyRow(s.live, i)
-				if n := s.frozen.rows() - 1; s.frozen.at[n] > s.frozen.at[s.frozenTop] {
-					s.frozenTop = n
-				}
-			}
-			s.live.reset()
-		case s.live.rows() > 0:
-			s.frozen, s.frozenTop = s.live, s.top
-			if s.live = s.spare; s.live == nil {
-				s.live = &table{points: s.points}
-			}
-			s.spare = nil
-		default:
+		if s.live.n == 0 && s.frozen == nil {
 			continue
 		}
-		n := s.frozen.rows() * len(s.points)
-		values += n
-		for _, at := range s.frozen.at {
-			d.chunked = max(d.chunked, at)
+		db.names.bytes = max(0, db.names.bytes-s.live.size()) // a reload may have counted anew
+		db.names.points = max(0, db.names.points-s.live.values())
+		if s.frozen == nil {
+			s.frozen = s.live
+		} else {
+			s.frozen.join(s.live)
 		}
+		s.live = &stream{points: s.points}
+		values += s.frozen.values()
+		d.chunked = max(d.chunked, s.frozen.newest)
 	}
-	db.names.points = max(0, db.names.points-values) // a reload may have counted anew
 	return values
 }
 
@@ -201,9 +190,8 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 			if s.frozen == nil {
 				continue
 			}
-			s.keep(s.frozen, s.frozenTop)
-			s.frozen.reset()
-			s.spare, s.frozen = s.frozen, nil
+			s.keep(s.merged, s.merged.rows()-1)
+			s.frozen, s.merged = nil, nil
 		}
 	}
 	return nil
@@ -225,7 +213,8 @@ func (d *device) frozenDays() []*dayRows {
 		if s.frozen == nil {
 			continue
 		}
-		t := s.frozen.sorted()
+		t := s.frozen.table(nil).sorted()
+		s.merged = t
 		if n := t.rows(); n > 0 && dayOf(t.at[0]) == dayOf(t.at[n-1]) {
 			day(dayOf(t.at[0])).tables = append(day(dayOf(t.at[0])).tables, t)
 			continue

@@ -71,10 +71,11 @@ func (r *rows) append(b []byte, update uint64) []byte {
 	return b
 }
 
-// take adds rows of the tail to the live tables.
+// take adds rows of the tail to the live ones.
 func (c *catalog) take(b []byte) error {
 	r := reader{b: b}
 	codes := make(map[*shape][]uint16)
+	var cells []cell
 	for len(r.b) > 0 {
 		id, epochID, seq, at, same := r.uvarint(), r.uvarint(), r.uvarint(), unzigzag(r.uvarint()), r.byte()
 		if r.err != nil {
@@ -95,7 +96,7 @@ func (c *catalog) take(b []byte) error {
 		if len(list) != len(s.points) {
 			return fmt.Errorf("a row without codes")
 		}
-		s.live.begin(at, epoch, seq)
+		cells = cells[:0]
 		for _, code := range list {
 			x := cell{code: code}
 			if x.hasText() {
@@ -103,12 +104,12 @@ func (c *catalog) take(b []byte) error {
 			} else {
 				x.num = unzigzag(r.uvarint())
 			}
-			s.live.put(x)
+			cells = append(cells, x)
 		}
 		if r.err != nil {
 			return r.err
 		}
-		c.landed(s)
+		c.land(s, at, epoch, seq, cells)
 	}
 	return r.err
 }
@@ -125,15 +126,11 @@ func (c *catalog) named(shapeID, epochID int64) (*shape, wire.Epoch, error) {
 	return s, e, nil
 }
 
-// publish adds the rows of an update that is committed to the live tables.
+// publish adds the rows of an update that is committed to the live ones.
 func (c *catalog) publish(r *rows, tail int64) {
 	for i := range r.list {
 		x := &r.list[i]
-		x.shape.live.begin(x.at, c.byEpoch[x.epoch], x.seq)
-		for _, cell := range r.cells[x.first : x.first+len(x.shape.points)] {
-			x.shape.live.put(cell)
-		}
-		c.landed(x.shape)
+		c.land(x.shape, x.at, c.byEpoch[x.epoch], x.seq, r.cells[x.first:x.first+len(x.shape.points)])
 	}
 	c.end = max(c.end, tail)
 }
