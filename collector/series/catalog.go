@@ -96,32 +96,34 @@ func (db *DB) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, db.reader, `SELECT id, device, points, newest FROM shapes`, func(rows *sql.Rows) error {
+	err = each(ctx, db.reader, `SELECT id, device, points FROM shapes`, func(rows *sql.Rows) error {
 		var id, device int64
 		var points string
-		var newest []byte
-		if err := rows.Scan(&id, &device, &points, &newest); err != nil {
+		if err := rows.Scan(&id, &device, &points); err != nil {
 			return err
 		}
 		d := byID[device]
 		if d == nil {
 			return fmt.Errorf("%w: shape %d is of device %d, which is not there", errPayload, id, device)
 		}
-		s, err := c.shape(id, d, points)
-		if err != nil || newest == nil {
+		_, err := c.shape(id, d, points)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, db.reader, `SELECT id, rows, crc FROM newest`, func(rows *sql.Rows) error {
+		var id, crc int64
+		var b sql.RawBytes
+		if err := rows.Scan(&id, &b, &crc); err != nil {
 			return err
 		}
-		tables, err := decodeChunk(place{d.edge, d.name, 0}, newest, "")
-		if err != nil {
-			return err
+		if tailCRC(b) != crc {
+			return fmt.Errorf("%w: row %d of newest: the CRC is another one", errPayload, id)
 		}
-		if len(tables) != 1 || tables[0].rows() != 1 || len(tables[0].points) != len(s.points) {
-			return fmt.Errorf("%w: newest row of shape %d", errPayload, id)
+		if err := c.takeNewest(id, b); err != nil {
+			return fmt.Errorf("%w: row %d of newest: %w", errPayload, id, err)
 		}
-		s.last = tables[0]
-		s.last.points = s.points
-		d.newest = max(d.newest, s.last.at[0])
-		d.chunked = d.newest
 		return nil
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	mostParts   = 15        // small chunks of a device and day
 	worthwhile  = 1000      // values of a chunk that are compressed though more will come
 	freeSlice   = 500       // pages given back in one transaction
-	shapeSlice  = 500       // newest rows written in one transaction
+	groupShapes = 512       // whose newest rows are written together
 )
 
 // today is what merging knows of the day it last merged of a device.
@@ -101,9 +101,10 @@ func (db *DB) merge(ctx context.Context) error {
 	db.merging.Lock()
 	defer db.merging.Unlock()
 	db.mem.RLock()
-	end := db.names.end
+	names := db.names // should they be read anew meanwhile, these go with the devices
+	end := names.end
 	var devices []*device
-	for _, d := range db.names.devices {
+	for _, d := range names.devices {
 		if slices.ContainsFunc(d.shapes, func(s *shape) bool { return s.live.n > 0 || s.frozen != nil }) {
 			devices = append(devices, d)
 		}
@@ -130,7 +131,7 @@ func (db *DB) merge(ctx context.Context) error {
 		}
 		rest = rest[n:]
 	}
-	return db.forget(ctx, devices, end)
+	return db.forget(ctx, names, devices, end)
 }
 
 // freeze takes the live rows of a device out to be merged. What a merge that
@@ -406,30 +407,24 @@ func join(tables []*table) []*table {
 
 // forget takes out of the tail what is in chunks, after the newest row of each
 // shape has been noted: in slices, so that no update waits long.
-func (db *DB) forget(ctx context.Context, devices []*device, end int64) error {
-	var fresh []*shape
+func (db *DB) forget(ctx context.Context, names *catalog, devices []*device, end int64) error {
+	var groups []int64
 	db.mem.RLock()
 	for _, d := range devices {
 		for _, s := range d.shapes {
 			if s.fresh {
-				fresh = append(fresh, s)
+				groups = append(groups, s.id/groupShapes)
 			}
 		}
 	}
 	db.mem.RUnlock()
-	for list := range slices.Chunk(fresh, shapeSlice) {
-		rows := make([][]byte, len(list))
+	slices.Sort(groups)
+	for _, group := range slices.Compact(groups) {
 		db.mem.Lock()
-		for i, s := range list {
-			rows[i] = encodeChunk(place{s.device.edge, s.device.name, 0}, []*table{s.last}, plain)
-			s.fresh = false // should it not be written, the tail has the row
-		}
+		rows := names.newestRows(group) // should they not be written, the tail has them
 		db.mem.Unlock()
 		err := db.write(ctx, func(tx *sql.Tx) error {
-			put, err := tx.PrepareContext(ctx, `UPDATE shapes SET newest = ? WHERE id = ?`)
-			for i := 0; err == nil && i < len(list); i++ {
-				_, err = put.ExecContext(ctx, rows[i], list[i].id)
-			}
+			_, err := tx.ExecContext(ctx, `INSERT INTO newest (id, rows, crc) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET rows = excluded.rows, crc = excluded.crc`, group, rows, tailCRC(rows))
 			return err
 		})
 		if err != nil {
