@@ -252,7 +252,7 @@ func (db *DB) mergeMonth(ctx context.Context, name string, list []*dayRows) erro
 		return err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	w := merger{ctx: ctx, tx: tx}
+	w := merger{ctx: ctx, tx: tx, encoder: &db.encoder}
 	if w.put, err = tx.PrepareContext(ctx, `INSERT INTO chunks (edge, device, day, first, last, rows, kept, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`); err != nil {
 		return err
 	}
@@ -274,10 +274,11 @@ func (db *DB) mergeMonth(ctx context.Context, name string, list []*dayRows) erro
 
 // merger writes chunks in one transaction.
 type merger struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	put   *sql.Stmt
-	after map[*dayRows]today
+	ctx     context.Context
+	tx      *sql.Tx
+	put     *sql.Stmt
+	encoder *encoder
+	after   map[*dayRows]today
 }
 
 func (w *merger) done(x *dayRows, t today) {
@@ -362,7 +363,7 @@ func (w *merger) insert(p place, tables []*table, whole bool) error {
 	if values >= worthwhile || whole && values >= worthwhile/5 {
 		method = deflate
 	}
-	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, encodeChunk(p, tables, method))
+	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, w.encoder.chunk(p, tables, method))
 	return err
 }
 

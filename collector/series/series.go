@@ -89,6 +89,7 @@ type DB struct {
 	update  uint64            // number of the update; guarded by writing
 
 	merging sync.Mutex // held by a merge
+	encoder encoder    // guarded by merging
 	known   known
 	state   sync.Mutex    // guards the two below
 	running chan struct{} // closed when the merge that Apply began ends; nil when none runs
