@@ -116,6 +116,7 @@ func (db *DB) merge(ctx context.Context) error {
 		}
 		return strings.Compare(a.name, b.name)
 	})
+	defer func() { db.rooms = nil }()
 	defer db.months.rest(context.WithoutCancel(ctx)) // an error of it comes again with the next merge
 	for rest := devices; len(rest) > 0; {
 		if err := ctx.Err(); err != nil {
@@ -173,7 +174,7 @@ type dayRows struct {
 func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 	months := make(map[string][]*dayRows)
 	for _, d := range devices {
-		for _, x := range d.frozenDays() {
+		for _, x := range db.frozenDays(d) {
 			name := monthOf(x.day)
 			months[name] = append(months[name], x)
 		}
@@ -192,6 +193,7 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 				continue
 			}
 			s.keep(s.merged, s.merged.rows()-1)
+			db.rooms = append(db.rooms, s.merged)
 			s.frozen, s.merged = nil, nil
 		}
 	}
@@ -200,7 +202,7 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 
 // frozenDays returns the frozen rows of a device by day, ascending, and the day
 // before that is over now.
-func (d *device) frozenDays() []*dayRows {
+func (db *DB) frozenDays(d *device) []*dayRows {
 	byDay := make(map[int64]*dayRows)
 	day := func(n int64) *dayRows {
 		x := byDay[n]
@@ -214,7 +216,11 @@ func (d *device) frozenDays() []*dayRows {
 		if s.frozen == nil {
 			continue
 		}
-		t := s.frozen.table(nil).sorted()
+		var room *table
+		if n := len(db.rooms) - 1; n >= 0 {
+			room, db.rooms = db.rooms[n], db.rooms[:n]
+		}
+		t := s.frozen.table(room).sorted()
 		s.merged = t
 		if n := t.rows(); n > 0 && dayOf(t.at[0]) == dayOf(t.at[n-1]) {
 			day(dayOf(t.at[0])).tables = append(day(dayOf(t.at[0])).tables, t)

@@ -90,6 +90,7 @@ type DB struct {
 
 	merging sync.Mutex // held by a merge
 	encoder encoder    // guarded by merging
+	rooms   []*table   // tables of the slice before, to be used again; guarded by merging
 	known   known
 	state   sync.Mutex    // guards the two below
 	running chan struct{} // closed when the merge that Apply began ends; nil when none runs
