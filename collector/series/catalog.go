@@ -192,14 +192,15 @@ func (s *shape) keep(t *table, row int) {
 	s.fresh = true
 }
 
-// newest returns the newest row of a shape; nil when there is none.
-func (s *shape) newest() (t *table, row int) {
+// newest returns the newest row of a shape, in a table that may be room; nil when
+// there is none.
+func (s *shape) newest(room *table) (t *table, row int) {
 	t = s.last
 	for _, x := range []*stream{s.frozen, s.live} {
 		if x == nil || x.n == 0 || t != nil && x.newest <= t.at[row] {
 			continue
 		}
-		t = x.table(nil)
+		t = x.table(room)
 		row = slices.Index(t.at, x.newest)
 	}
 	return t, row

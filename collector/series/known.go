@@ -66,7 +66,9 @@ func (db *DB) existing(ctx context.Context, d *device, at int64, have map[string
 			}
 			was := x.size()
 			t := x.look()
-			db.names.bytes += x.size() - was
+			if x == s.live {
+				db.names.bytes += x.size() - was
+			}
 			if err := add(t); err != nil {
 				db.mem.Unlock()
 				return err

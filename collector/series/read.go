@@ -296,9 +296,10 @@ func (db *DB) Latest(context.Context) ([]wire.Sample, error) {
 	db.mem.RLock()
 	defer db.mem.RUnlock()
 	newest := make(map[string]wire.Sample)
+	var room table
 	for _, d := range db.names.devices {
 		for _, s := range d.shapes {
-			t, row := s.newest()
+			t, row := s.newest(&room)
 			if t == nil {
 				continue
 			}
