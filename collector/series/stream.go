@@ -36,8 +36,8 @@ type row struct {
 
 func newRow(points int) row { return row{codes: make([]uint16, points), nums: make([]int64, points)} }
 
-// streamOverhead is what a stream takes beside its bytes, about.
-const streamOverhead = 256
+// streamOverhead is what the first row takes beside its bytes and numbers, about.
+const streamOverhead = 64
 
 // size returns how many bytes of memory a stream takes, about.
 func (s *stream) size() int {
