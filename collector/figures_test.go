@@ -84,12 +84,9 @@ func cpu() int64 {
 
 // BenchmarkRecompute is the way from the book to figures without anything that
 // was kept: a year of meters at 1 minute would be 526,000 readings of each.
-// KENSHIN_RECOMPUTE_DAYS makes it longer.
+// KENSHIN_RECOMPUTE_METERS and KENSHIN_RECOMPUTE_DAYS make it longer.
 func BenchmarkRecompute(b *testing.B) {
-	meters, days := 20, 10
-	if v := os.Getenv("KENSHIN_RECOMPUTE_DAYS"); v != "" {
-		fmt.Sscan(v, &days)
-	}
+	meters, days := fromEnv("KENSHIN_RECOMPUTE_METERS", 20), fromEnv("KENSHIN_RECOMPUTE_DAYS", 10)
 	x, y := newSite("site-1", 1), newSite("site-2", 2)
 	r := newRig(b, x, y)
 	r.cfg.Projects[0].Text = []byte(plantOf(meters))
@@ -122,7 +119,7 @@ func BenchmarkRecompute(b *testing.B) {
 			x.add(wire.Record{Wall: start + i*60_000 + 1, Reading: &wire.Reading{Declaration: d.Hash(), Blocks: []wire.BlockResult{{Words: []uint16{uint16(v >> 16), uint16(v)}}}}})
 			samples++
 		}
-		if i%40 == 39 {
+		if len(x.recs)-int(sent)+meters > 1000 { // most that a batch may have
 			flush()
 		}
 	}

@@ -137,8 +137,9 @@ type update struct {
 	rows   rows
 	res    Result
 
-	last  *device // the device of the sample before
-	group []*wire.Sample
+	last      *device // the device of the sample before
+	group     []*wire.Sample
+	conflicts *sql.Stmt // nil until there is one
 }
 
 // rest writes what an update has beside samples.
@@ -311,8 +312,13 @@ func same(a, b *wire.Sample) bool {
 }
 
 func (w *update) conflict(dev *device, epoch int64, s *wire.Sample) error {
-	res, err := w.tx.ExecContext(w.ctx, `INSERT INTO conflicts (device, at, point, epoch, seq, unit, quality, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		dev.id, s.At, s.Point, epoch, strconv.FormatUint(s.Seq, 10), s.Unit, s.Quality.String(), valueText(s), s.Reason)
+	if w.conflicts == nil {
+		var err error
+		if w.conflicts, err = w.tx.PrepareContext(w.ctx, `INSERT INTO conflicts (device, at, point, epoch, seq, unit, quality, value, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`); err != nil {
+			return err
+		}
+	}
+	res, err := w.conflicts.ExecContext(w.ctx, dev.id, s.At, s.Point, epoch, strconv.FormatUint(s.Seq, 10), s.Unit, s.Quality.String(), valueText(s), s.Reason)
 	if err != nil {
 		return err
 	}

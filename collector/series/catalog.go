@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
 	"kenshin/edge/wire"
 )
@@ -19,12 +20,10 @@ type shape struct {
 	last   *table // the newest row that is in a chunk, nil before the first one
 	fresh  bool   // last is newer than the main file says
 
-	live      *table // rows that are in no chunk yet
-	top       int    // the newest of them
-	frozen    *table // rows that are being merged, nil when there are none
-	frozenTop int    // the newest of them
-	spare     *table // an empty one with room
-	coded     coded  // of the update under way
+	live   *stream // rows that are in no chunk yet
+	frozen *stream // rows that are being merged, nil when there are none
+	merged *table  // the same by time, while their slice is merged
+	coded  coded   // of the update under way
 }
 
 // device is one device of one edge.
@@ -50,7 +49,8 @@ type catalog struct {
 	epochs  map[wire.Epoch]int64
 	byEpoch map[int64]wire.Epoch
 	lists   map[string][]point // by their JSON: devices of one kind share them
-	points  int                // values in live tables
+	points  int                // values in live rows
+	bytes   int                // that they take in memory, about
 	end     int64              // last row of the tail that is in them
 }
 
@@ -96,32 +96,34 @@ func (db *DB) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, db.reader, `SELECT id, device, points, newest FROM shapes`, func(rows *sql.Rows) error {
+	err = each(ctx, db.reader, `SELECT id, device, points FROM shapes`, func(rows *sql.Rows) error {
 		var id, device int64
 		var points string
-		var newest []byte
-		if err := rows.Scan(&id, &device, &points, &newest); err != nil {
+		if err := rows.Scan(&id, &device, &points); err != nil {
 			return err
 		}
 		d := byID[device]
 		if d == nil {
 			return fmt.Errorf("%w: shape %d is of device %d, which is not there", errPayload, id, device)
 		}
-		s, err := c.shape(id, d, points)
-		if err != nil || newest == nil {
+		_, err := c.shape(id, d, points)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, db.reader, `SELECT id, rows, crc FROM newest`, func(rows *sql.Rows) error {
+		var id, crc int64
+		var b sql.RawBytes
+		if err := rows.Scan(&id, &b, &crc); err != nil {
 			return err
 		}
-		tables, err := decodeChunk(place{d.edge, d.name, 0}, newest, "")
-		if err != nil {
-			return err
+		if tailCRC(b) != crc {
+			return fmt.Errorf("%w: row %d of newest: the CRC is another one", errPayload, id)
 		}
-		if len(tables) != 1 || tables[0].rows() != 1 || len(tables[0].points) != len(s.points) {
-			return fmt.Errorf("%w: newest row of shape %d", errPayload, id)
+		if err := c.takeNewest(id, b); err != nil {
+			return fmt.Errorf("%w: row %d of newest: %w", errPayload, id, err)
 		}
-		s.last = tables[0]
-		s.last.points = s.points
-		d.newest = max(d.newest, s.last.at[0])
-		d.chunked = d.newest
 		return nil
 	})
 	if err != nil {
@@ -163,21 +165,19 @@ func (c *catalog) shape(id int64, d *device, points string) (*shape, error) {
 		}
 		c.lists[points] = s.points
 	}
-	s.live = &table{points: s.points}
+	s.live = &stream{points: s.points}
 	c.shapes[id] = s
 	d.shapes = append(d.shapes, s)
 	return s, nil
 }
 
-// landed notes the row that was added last to the live table of a shape.
-func (c *catalog) landed(s *shape) {
-	n := s.live.rows() - 1
-	at := s.live.at[n]
-	c.points += len(s.points)
+// land adds a row to the live ones of a shape.
+func (c *catalog) land(s *shape, at int64, epoch wire.Epoch, seq uint64, cells []cell) {
+	was := s.live.size()
+	s.live.add(at, epoch, seq, cells)
+	c.points += len(cells)
+	c.bytes += s.live.size() - was
 	s.device.newest = max(s.device.newest, at)
-	if n == 0 || at > s.live.at[s.top] {
-		s.top = n
-	}
 }
 
 // keep makes a row the newest one that is in a chunk, if it is.
@@ -192,14 +192,16 @@ func (s *shape) keep(t *table, row int) {
 	s.fresh = true
 }
 
-// newest returns the newest row of a shape; nil when there is none.
-func (s *shape) newest() (t *table, row int) {
+// newest returns the newest row of a shape, in a table that may be room; nil when
+// there is none.
+func (s *shape) newest(room *table) (t *table, row int) {
 	t = s.last
-	if s.frozen != nil && (t == nil || s.frozen.at[s.frozenTop] > t.at[0]) {
-		t, row = s.frozen, s.frozenTop
-	}
-	if s.live.rows() > 0 && (t == nil || s.live.at[s.top] > t.at[row]) {
-		t, row = s.live, s.top
+	for _, x := range []*stream{s.frozen, s.live} {
+		if x == nil || x.n == 0 || t != nil && x.newest <= t.at[row] {
+			continue
+		}
+		t = x.table(room)
+		row = slices.Index(t.at, x.newest)
 	}
 	return t, row
 }

@@ -59,10 +59,10 @@ func (db *DB) stat(ctx context.Context, problem func(string)) ([]FileStat, error
 	db.mem.RLock()
 	for _, d := range db.names.devices {
 		for _, s := range d.shapes {
-			for _, t := range []*table{s.frozen, s.live} {
+			for _, t := range []*stream{s.frozen, s.live} {
 				if t != nil {
-					head.Rows += int64(t.rows())
-					head.Values += int64(len(t.nums))
+					head.Rows += int64(t.n)
+					head.Values += int64(t.values())
 				}
 			}
 		}

@@ -19,14 +19,6 @@ import (
 // words. It says by itself what its columns are, so a month's file can be read alone.
 const chunkFormat = 1
 
-var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriter(io.Discard, flate.BestSpeed)
-	if err != nil {
-		panic(err) // the level is a constant
-	}
-	return w
-}}
-
 // place is where a chunk stands; its CRC covers it.
 type place struct {
 	edge, device string
@@ -45,23 +37,45 @@ const (
 	deflate = 1
 )
 
+// encoder writes chunks, and keeps the room that one takes for the next.
+type encoder struct {
+	body    []byte
+	out     bytes.Buffer
+	deflate *flate.Writer // nil until one is needed
+	runs    []run
+	nums    []int64
+	diffs   [3][]uint64 // by order, for 0 the numbers themselves
+	known   []before
+}
+
 // encodeChunk returns tables, each ascending in time, as they are stored.
 func encodeChunk(p place, tables []*table, method byte) []byte {
-	body := binary.AppendUvarint([]byte{0, 0, 0, 0, plain, chunkFormat}, uint64(len(tables)))
+	return new(encoder).chunk(p, tables, method)
+}
+
+// chunk is encodeChunk; what it returns is valid until the next call.
+func (e *encoder) chunk(p place, tables []*table, method byte) []byte {
+	e.body = binary.AppendUvarint(append(e.body[:0], 0, 0, 0, 0, plain, chunkFormat), uint64(len(tables)))
 	for _, t := range tables {
-		body = t.append(body)
+		e.table(t)
 	}
+	body := e.body
 	if method == deflate {
-		var out bytes.Buffer
-		out.Grow(len(body))
-		out.Write([]byte{0, 0, 0, 0, deflate})
-		w := deflaters.Get().(*flate.Writer)
-		defer deflaters.Put(w)
-		w.Reset(&out)
-		w.Write(body[5:]) // a bytes.Buffer takes everything
-		w.Close()
-		if out.Len() < len(body) {
-			body = out.Bytes()
+		e.out.Reset()
+		e.out.Grow(len(body))
+		e.out.Write([]byte{0, 0, 0, 0, deflate})
+		if e.deflate == nil {
+			var err error
+			if e.deflate, err = flate.NewWriter(&e.out, flate.BestSpeed); err != nil {
+				panic(err) // the level is a constant
+			}
+		} else {
+			e.deflate.Reset(&e.out)
+		}
+		e.deflate.Write(body[5:]) // a bytes.Buffer takes everything
+		e.deflate.Close()
+		if e.out.Len() < len(body) {
+			body = e.out.Bytes()
 		}
 	}
 	binary.BigEndian.PutUint32(body, p.crc(body[4:]))
@@ -72,8 +86,9 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (t *table) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(t.points)))
+// table appends a table to the body.
+func (e *encoder) table(t *table) {
+	b := binary.AppendUvarint(e.body, uint64(len(t.points)))
 	for _, p := range t.points {
 		b = binary.AppendUvarint(appendText(appendText(b, p.Name), p.Unit), uint64(p.Kind))
 	}
@@ -81,36 +96,36 @@ func (t *table) append(b []byte) []byte {
 	for i := range t.epochs {
 		b = append(b, t.epochs[i][:]...)
 	}
-	b = binary.AppendUvarint(b, uint64(len(t.texts)))
-	for _, s := range t.texts {
+	b = binary.AppendUvarint(b, uint64(len(t.texts.list)))
+	for _, s := range t.texts.list {
 		b = appendText(b, s)
 	}
 	n := t.rows()
-	b = binary.AppendUvarint(b, uint64(n))
-	nums, one := make([]int64, n), []run{{n, 0}}
-	b = appendColumn(b, one, t.at)
+	e.body = binary.AppendUvarint(b, uint64(n))
+	e.runs = append(e.runs[:0], run{n, 0})
+	e.column(t.at)
+	e.nums = slices.Grow(e.nums[:0], n)[:n]
 	for i, s := range t.seq {
-		nums[i] = int64(s)
+		e.nums[i] = int64(s)
 	}
-	b = appendColumn(b, one, nums)
-	for i, e := range t.epoch {
-		nums[i] = int64(e)
+	e.column(e.nums)
+	for i, k := range t.epoch {
+		e.nums[i] = int64(k)
 	}
-	b = appendColumn(b, one, nums)
+	e.column(e.nums)
 	for k := range t.points {
-		var runs []run
-		for i := range n {
-			c := t.codes[i*len(t.points)+k]
-			if j := len(runs) - 1; j >= 0 && runs[j].code == c {
-				runs[j].n++
+		e.runs = e.runs[:0]
+		for i, at := 0, k; i < n; i, at = i+1, at+len(t.points) {
+			c := t.codes[at]
+			if j := len(e.runs) - 1; j >= 0 && e.runs[j].code == c {
+				e.runs[j].n++
 			} else {
-				runs = append(runs, run{1, c})
+				e.runs = append(e.runs, run{1, c})
 			}
-			nums[i] = t.nums[i*len(t.points)+k]
+			e.nums[i] = t.nums[at]
 		}
-		b = appendColumn(b, runs, nums)
+		e.column(e.nums)
 	}
-	return b
 }
 
 // run is how many rows on end have a code.
@@ -128,70 +143,59 @@ type before struct {
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
-// appendColumn writes its length, the runs, how many times differences were taken,
-// and the numbers, each compared with those before it of the same code, in planes:
-// first the lowest byte of all of them, then the next.
-func appendColumn(b []byte, runs []run, nums []int64) []byte {
-	order, base := bestOrder(runs, nums)
-	var room [1536]uint64
-	diffs, all := room[:0], uint64(0)
-	walkColumn(runs, nums, func(v int64, p *before) {
-		d := uint64(v - base)
-		switch order {
-		case 1:
-			d = zigzag(v - p.value)
-		case 2:
-			d = zigzag(v - p.value - p.step)
-		}
-		diffs = append(diffs, d)
-		all |= d
-	})
-	width := (bits.Len64(all) + 7) / 8
+// column appends a column to the body: its length, the runs, how many times
+// differences were taken, and the numbers, each compared with those before it of the
+// same code, in planes: first the lowest byte of all of them, then the next.
+func (e *encoder) column(nums []int64) {
+	order, base, width := e.differences(nums)
 	var head [64]byte
-	h := binary.AppendUvarint(head[:0], uint64(len(runs)))
-	for _, r := range runs {
+	h := binary.AppendUvarint(head[:0], uint64(len(e.runs)))
+	for _, r := range e.runs {
 		h = binary.AppendUvarint(binary.AppendUvarint(h, uint64(r.n)), uint64(r.code))
 	}
 	h = append(binary.AppendVarint(append(h, order), base), byte(width))
-	b = append(binary.AppendUvarint(b, uint64(len(h)+width*len(nums))), h...)
+	b := append(binary.AppendUvarint(e.body, uint64(len(h)+width*len(nums))), h...)
 	for k := range width {
-		for _, d := range diffs {
-			b = append(b, byte(d>>(8*k)))
+		at := len(b)
+		b = slices.Grow(b, len(nums))[:at+len(nums)]
+		plane := b[at:]
+		for i, d := range e.diffs[order] {
+			plane[i] = byte(d >> (8 * k))
 		}
 	}
-	return b
+	e.body = b
 }
 
-// walkColumn calls fn for every number with what was before it.
-func walkColumn(runs []run, nums []int64, fn func(v int64, p *before)) {
-	var known []before
-	for _, r := range runs {
-		k := slices.IndexFunc(known, func(b before) bool { return b.code == r.code })
-		if k < 0 {
-			k = len(known)
-			known = append(known, before{code: r.code})
-		}
-		p := &known[k]
-		for _, v := range nums[:r.n] {
-			fn(v, p)
-			p.step, p.value = v-p.value, v
-		}
-		nums = nums[r.n:]
+// differences finds how often to take differences so that least remains, for 0 what
+// to take off every number, and how many bytes the greatest one has. They are in diffs then.
+func (e *encoder) differences(nums []int64) (order byte, base int64, width int) {
+	for i := range e.diffs {
+		e.diffs[i] = slices.Grow(e.diffs[i][:0], len(nums))[:len(nums)]
 	}
-}
-
-// bestOrder returns how often to take differences so that least remains, and for
-// 0 what to take off every number.
-func bestOrder(runs []run, nums []int64) (order byte, base int64) {
 	if len(nums) > 0 {
 		base = slices.Min(nums)
 	}
+	e.known = e.known[:0]
 	var size [3]int
-	walkColumn(runs, nums, func(v int64, p *before) {
-		size[0] += bits.Len64(uint64(v - base))
-		size[1] += bits.Len64(zigzag(v - p.value))
-		size[2] += bits.Len64(zigzag(v - p.value - p.step))
-	})
+	var all [3]uint64
+	i := 0
+	for _, r := range e.runs {
+		k := slices.IndexFunc(e.known, func(b before) bool { return b.code == r.code })
+		if k < 0 {
+			k = len(e.known)
+			e.known = append(e.known, before{code: r.code})
+		}
+		value, step := e.known[k].value, e.known[k].step
+		for end := i + r.n; i < end; i++ {
+			v := nums[i]
+			a, b, c := uint64(v-base), zigzag(v-value), zigzag(v-value-step)
+			value, step = v, v-value
+			e.diffs[0][i], e.diffs[1][i], e.diffs[2][i] = a, b, c
+			size[0], size[1], size[2] = size[0]+bits.Len64(a), size[1]+bits.Len64(b), size[2]+bits.Len64(c)
+			all[0], all[1], all[2] = all[0]|a, all[1]|b, all[2]|c
+		}
+		e.known[k].value, e.known[k].step = value, step
+	}
 	for i, n := range size {
 		if n < size[order] {
 			order = byte(i)
@@ -200,7 +204,7 @@ func bestOrder(runs []run, nums []int64) (order byte, base int64) {
 	if order > 0 {
 		base = 0
 	}
-	return order, base
+	return order, base, (bits.Len64(all[order]) + 7) / 8
 }
 
 // decodeChunk returns the tables of a chunk; with only given those that have that
@@ -348,14 +352,14 @@ func (r *reader) table(only string) *table {
 	for i := range t.epochs {
 		copy(t.epochs[i][:], r.take(16))
 	}
-	t.texts = make([]string, r.count(1))
-	for i := range t.texts {
-		t.texts[i] = r.text()
+	t.texts.list = make([]string, r.count(1))
+	for i := range t.texts.list {
+		t.texts.list[i] = r.text()
 	}
 	n := r.rows()
 	wanted := 0
 	if only != "" {
-		wanted = t.column(only)
+		wanted = column(t.points, only)
 	}
 	if wanted < 0 {
 		for range 3 + len(t.points) {
@@ -389,7 +393,7 @@ func (r *reader) table(only string) *table {
 			r.take(r.uvarint())
 			continue
 		}
-		r.column(n, len(t.points), t.nums[min(column, len(t.nums)):], t.codes[min(column, len(t.codes)):], t.texts)
+		r.column(n, len(t.points), t.nums[min(column, len(t.nums)):], t.codes[min(column, len(t.codes)):], t.texts.list)
 		column++
 	}
 	return t

@@ -134,19 +134,18 @@ func TestColumnsComeBack(t *testing.T) {
 }
 
 func FuzzTables(f *testing.F) {
-	var body []byte
-	body = append(body, chunkFormat, 2)
+	e := encoder{body: []byte{chunkFormat, 2}}
 	for _, t := range goldenTables() {
-		body = t.append(body)
+		e.table(t)
 	}
-	f.Add(body)
+	f.Add(e.body)
 	f.Add([]byte{chunkFormat, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tables, err := readTables(b, "")
 		if err != nil {
 			return // refusing is fine, panicking is not
 		}
-		again := []byte{chunkFormat, byte(len(tables))}
+		again := encoder{body: []byte{chunkFormat, byte(len(tables))}}
 		if len(tables) > 127 {
 			return
 		}
@@ -154,9 +153,9 @@ func FuzzTables(f *testing.F) {
 			if len(slices.Compact(slices.Clone(x.at))) != x.rows() {
 				return // nobody writes rows of one time
 			}
-			again = x.append(again)
+			again.table(x)
 		}
-		back, err := readTables(again, "")
+		back, err := readTables(again.body, "")
 		if err != nil || show(back) != show(tables) {
 			t.Errorf("%x does not survive a round trip: %v", b, err)
 		}

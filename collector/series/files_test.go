@@ -25,8 +25,8 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		make func(path string)
 		want string
 	}{
-		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 4") }, "version 4, this program reads 3"},
-		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 3"},
+		{"newer version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 5") }, "version 5, this program reads 4"},
+		{"no version", func(p string) { open(t, p).Close(); exec(p, "PRAGMA user_version = 0") }, "version 0, this program reads 4"},
 		{"another program's", func(p string) { exec(p, "CREATE TABLE t (x); PRAGMA application_id = 7") }, "another program (application id 0x00000007)"},
 		{"tables without an id", func(p string) { exec(p, "CREATE TABLE t (x)") }, "another program"},
 		{"not a database", func(p string) { os.WriteFile(p, bytes.Repeat([]byte("reading\n"), 1000), 0o644) }, "not a database"},

@@ -60,9 +60,14 @@ func (db *DB) existing(ctx context.Context, d *device, at int64, have map[string
 	db.mem.Lock()
 	chunked := d.chunked
 	for _, s := range d.shapes {
-		for _, t := range []*table{s.frozen, s.live} {
-			if t == nil {
+		for _, x := range []*stream{s.frozen, s.live} {
+			if x == nil || at > x.newest || x.n == 0 {
 				continue
+			}
+			was := x.size()
+			t := x.look()
+			if x == s.live {
+				db.names.bytes += x.size() - was
 			}
 			if err := add(t); err != nil {
 				db.mem.Unlock()

@@ -12,13 +12,13 @@ import (
 const (
 	sliceValues = 200_000   // merged in one transaction, about
 	tailValues  = 1_000_000 // in the tail before a merge begins, at least
-	mostValues  = 16_000_000
-	perDevice   = 400  // values of a device that are worth a chunk
-	smallRows   = 4096 // a chunk with more is left alone
-	mostParts   = 15   // small chunks of a device and day
-	worthwhile  = 1000 // values of a chunk that are compressed though more will come
-	freeSlice   = 500  // pages given back in one transaction
-	shapeSlice  = 500  // newest rows written in one transaction
+	tailBytes   = 64 << 20  // that live rows take before one begins in any case
+	perDevice   = 400       // values of a device that are worth a chunk
+	smallRows   = 4096      // a chunk with more is left alone
+	mostParts   = 15        // small chunks of a device and day
+	worthwhile  = 1000      // values of a chunk that are compressed though more will come
+	freeSlice   = 500       // pages given back in one transaction
+	groupShapes = 512       // whose newest rows are written together
 )
 
 // today is what merging knows of the day it last merged of a device.
@@ -32,9 +32,9 @@ type today struct {
 // there is far too much.
 func (db *DB) relieve(ctx context.Context) error {
 	db.mem.RLock()
-	values, enough := db.names.points, min(max(tailValues, perDevice*len(db.names.devices)), mostValues)
+	share := max(float64(db.names.points)/float64(max(tailValues, perDevice*len(db.names.devices))), float64(db.names.bytes)/tailBytes)
 	db.mem.RUnlock()
-	if values < enough {
+	if share < 1 {
 		return nil
 	}
 	db.state.Lock()
@@ -51,7 +51,7 @@ func (db *DB) relieve(ctx context.Context) error {
 		}()
 	}
 	db.state.Unlock()
-	if values < 2*enough {
+	if share < 2 {
 		return nil
 	}
 	if err != nil { // it was tried before, and the tail cannot grow for ever
@@ -101,10 +101,11 @@ func (db *DB) merge(ctx context.Context) error {
 	db.merging.Lock()
 	defer db.merging.Unlock()
 	db.mem.RLock()
-	end := db.names.end
+	names := db.names // should they be read anew meanwhile, these go with the devices
+	end := names.end
 	var devices []*device
-	for _, d := range db.names.devices {
-		if slices.ContainsFunc(d.shapes, func(s *shape) bool { return s.live.rows() > 0 || s.frozen != nil }) {
+	for _, d := range names.devices {
+		if slices.ContainsFunc(d.shapes, func(s *shape) bool { return s.live.n > 0 || s.frozen != nil }) {
 			devices = append(devices, d)
 		}
 	}
@@ -115,6 +116,7 @@ func (db *DB) merge(ctx context.Context) error {
 		}
 		return strings.Compare(a.name, b.name)
 	})
+	defer func() { db.rooms = nil }()
 	defer db.months.rest(context.WithoutCancel(ctx)) // an error of it comes again with the next merge
 	for rest := devices; len(rest) > 0; {
 		if err := ctx.Err(); err != nil {
@@ -130,7 +132,7 @@ func (db *DB) merge(ctx context.Context) error {
 		}
 		rest = rest[n:]
 	}
-	return db.forget(ctx, devices, end)
+	return db.forget(ctx, names, devices, end)
 }
 
 // freeze takes the live rows of a device out to be merged. What a merge that
@@ -143,31 +145,20 @@ func (db *DB) freeze(d *device) (values int) {
 		d.before = dayOf(d.chunked)
 	}
 	for _, s := range d.shapes {
-		switch {
-		case s.frozen != nil:
-			for i := range s.live.rows() {
-				s.frozen.copyRow(s.live, i)
-				if n := s.frozen.rows() - 1; s.frozen.at[n] > s.frozen.at[s.frozenTop] {
-					s.frozenTop = n
-				}
-			}
-			s.live.reset()
-		case s.live.rows() > 0:
-			s.frozen, s.frozenTop = s.live, s.top
-			if s.live = s.spare; s.live == nil {
-				s.live = &table{points: s.points}
-			}
-			s.spare = nil
-		default:
+		if s.live.n == 0 && s.frozen == nil {
 			continue
 		}
-		n := s.frozen.rows() * len(s.points)
-		values += n
-		for _, at := range s.frozen.at {
-			d.chunked = max(d.chunked, at)
+		db.names.bytes = max(0, db.names.bytes-s.live.size()) // a reload may have counted anew
+		db.names.points = max(0, db.names.points-s.live.values())
+		if s.frozen == nil {
+			s.frozen = s.live
+		} else {
+			s.frozen.join(s.live)
 		}
+		s.live = &stream{points: s.points}
+		values += s.frozen.values()
+		d.chunked = max(d.chunked, s.frozen.newest)
 	}
-	db.names.points = max(0, db.names.points-values) // a reload may have counted anew
 	return values
 }
 
@@ -183,7 +174,7 @@ type dayRows struct {
 func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 	months := make(map[string][]*dayRows)
 	for _, d := range devices {
-		for _, x := range d.frozenDays() {
+		for _, x := range db.frozenDays(d) {
 			name := monthOf(x.day)
 			months[name] = append(months[name], x)
 		}
@@ -201,9 +192,9 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 			if s.frozen == nil {
 				continue
 			}
-			s.keep(s.frozen, s.frozenTop)
-			s.frozen.reset()
-			s.spare, s.frozen = s.frozen, nil
+			s.keep(s.merged, s.merged.rows()-1)
+			db.rooms = append(db.rooms, s.merged)
+			s.frozen, s.merged = nil, nil
 		}
 	}
 	return nil
@@ -211,7 +202,7 @@ func (db *DB) mergeSlice(ctx context.Context, devices []*device) error {
 
 // frozenDays returns the frozen rows of a device by day, ascending, and the day
 // before that is over now.
-func (d *device) frozenDays() []*dayRows {
+func (db *DB) frozenDays(d *device) []*dayRows {
 	byDay := make(map[int64]*dayRows)
 	day := func(n int64) *dayRows {
 		x := byDay[n]
@@ -225,7 +216,12 @@ func (d *device) frozenDays() []*dayRows {
 		if s.frozen == nil {
 			continue
 		}
-		t := s.frozen.sorted()
+		var room *table
+		if n := len(db.rooms) - 1; n >= 0 {
+			room, db.rooms = db.rooms[n], db.rooms[:n]
+		}
+		t := s.frozen.table(room).sorted()
+		s.merged = t
 		if n := t.rows(); n > 0 && dayOf(t.at[0]) == dayOf(t.at[n-1]) {
 			day(dayOf(t.at[0])).tables = append(day(dayOf(t.at[0])).tables, t)
 			continue
@@ -262,7 +258,7 @@ func (db *DB) mergeMonth(ctx context.Context, name string, list []*dayRows) erro
 		return err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	w := merger{ctx: ctx, tx: tx}
+	w := merger{ctx: ctx, tx: tx, encoder: &db.encoder}
 	if w.put, err = tx.PrepareContext(ctx, `INSERT INTO chunks (edge, device, day, first, last, rows, kept, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`); err != nil {
 		return err
 	}
@@ -284,10 +280,11 @@ func (db *DB) mergeMonth(ctx context.Context, name string, list []*dayRows) erro
 
 // merger writes chunks in one transaction.
 type merger struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	put   *sql.Stmt
-	after map[*dayRows]today
+	ctx     context.Context
+	tx      *sql.Tx
+	put     *sql.Stmt
+	encoder *encoder
+	after   map[*dayRows]today
 }
 
 func (w *merger) done(x *dayRows, t today) {
@@ -372,7 +369,7 @@ func (w *merger) insert(p place, tables []*table, whole bool) error {
 	if values >= worthwhile || whole && values >= worthwhile/5 {
 		method = deflate
 	}
-	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, encodeChunk(p, tables, method))
+	_, err := w.put.ExecContext(w.ctx, p.edge, p.device, p.day, first, last, rows, keptAll, w.encoder.chunk(p, tables, method))
 	return err
 }
 
@@ -417,30 +414,24 @@ func join(tables []*table) []*table {
 
 // forget takes out of the tail what is in chunks, after the newest row of each
 // shape has been noted: in slices, so that no update waits long.
-func (db *DB) forget(ctx context.Context, devices []*device, end int64) error {
-	var fresh []*shape
+func (db *DB) forget(ctx context.Context, names *catalog, devices []*device, end int64) error {
+	var groups []int64
 	db.mem.RLock()
 	for _, d := range devices {
 		for _, s := range d.shapes {
 			if s.fresh {
-				fresh = append(fresh, s)
+				groups = append(groups, s.id/groupShapes)
 			}
 		}
 	}
 	db.mem.RUnlock()
-	for list := range slices.Chunk(fresh, shapeSlice) {
-		rows := make([][]byte, len(list))
+	slices.Sort(groups)
+	for _, group := range slices.Compact(groups) {
 		db.mem.Lock()
-		for i, s := range list {
-			rows[i] = encodeChunk(place{s.device.edge, s.device.name, 0}, []*table{s.last}, plain)
-			s.fresh = false // should it not be written, the tail has the row
-		}
+		rows := names.newestRows(group) // should they not be written, the tail has them
 		db.mem.Unlock()
 		err := db.write(ctx, func(tx *sql.Tx) error {
-			put, err := tx.PrepareContext(ctx, `UPDATE shapes SET newest = ? WHERE id = ?`)
-			for i := 0; err == nil && i < len(list); i++ {
-				_, err = put.ExecContext(ctx, rows[i], list[i].id)
-			}
+			_, err := tx.ExecContext(ctx, `INSERT INTO newest (id, rows, crc) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET rows = excluded.rows, crc = excluded.crc`, group, rows, tailCRC(rows))
 			return err
 		})
 		if err != nil {

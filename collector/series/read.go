@@ -260,18 +260,18 @@ func (db *DB) unmerged(edge, name, point string, from, to int64) (*device, []wir
 	}
 	var list []wire.Sample
 	for _, s := range d.shapes {
-		for _, t := range []*table{s.frozen, s.live} {
-			if t == nil {
+		for _, x := range []*stream{s.frozen, s.live} {
+			if x == nil || x.n == 0 || from > x.newest {
 				continue
 			}
-			columns := t.points
-			k := 0
+			columns, k := s.points, 0
 			if point != "" {
-				if k = t.column(point); k < 0 {
+				if k = column(s.points, point); k < 0 {
 					continue
 				}
-				columns = t.points[k : k+1]
+				columns = s.points[k : k+1]
 			}
+			t := x.table(nil)
 			for i, at := range t.at {
 				if at < from || at >= to {
 					continue
@@ -296,9 +296,10 @@ func (db *DB) Latest(context.Context) ([]wire.Sample, error) {
 	db.mem.RLock()
 	defer db.mem.RUnlock()
 	newest := make(map[string]wire.Sample)
+	var room table
 	for _, d := range db.names.devices {
 		for _, s := range d.shapes {
-			t, row := s.newest()
+			t, row := s.newest(&room)
 			if t == nil {
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kenshin/calc"
+	"kenshin/edge/wire"
 )
 
 // edit changes a file behind the package's back, as a failing disk does.
@@ -30,7 +31,11 @@ func settledFile(t *testing.T) string {
 	db := open(t, path)
 	u := Update{Cursor: 7, State: []byte(`{"done":{"site-1":[[1,9]]}}`), Closings: map[string]Closings{"site-1/inv-1/ActWh": {From: date("2020-06-16"), List: []calc.Closing{
 		{Rules: calc.RulesVersion, Day: date("2020-06-16")}, {Rules: calc.RulesVersion, Day: date("2020-06-17")}}}}}
+	u.Samples = append(u.Samples, sample("ActWh", 1_592_265_600_000, 9, "7"))
 	if _, err := db.Apply(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Merge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -47,6 +52,8 @@ func TestDamagedRowsAreRefused(t *testing.T) {
 		{"day of a closing", `UPDATE closings SET day = 20200619 WHERE day = 20200617`, `closing of "site-1/inv-1/ActWh" on 20200619`},
 		{"register of a closing", `UPDATE closings SET register = 'site-1/inv-1/ActWj' WHERE day = 20200617`, `closing of "site-1/inv-1/ActWj" on 20200617`},
 		{"cursor", `UPDATE settled SET cursor = 3`, "row of settled with cursor 3"},
+		{"newest row", `UPDATE newest SET rows = CAST(substr(rows, 1, length(rows) - 1) || x'02' AS BLOB)`, "row 0 of newest"},
+		{"group of newest rows", `UPDATE newest SET id = 1`, "row 1 of newest"},
 		{"state", `UPDATE settled SET state = CAST(replace(CAST(state AS TEXT), '9', '8') AS BLOB)`, "row of settled with cursor 7"},
 	} {
 		path := settledFile(t)
@@ -72,6 +79,9 @@ func TestDamagedRowsAreRefused(t *testing.T) {
 func TestGoldenRows(t *testing.T) {
 	got := fmt.Sprintf("closings\tsite-1/inv-1/ActWh\t20200617\t{\"day\":\"2020-06-17\"}\t%d\nsettled\t7\t{\"done\":{}}\t%d\nsettled\t0\t\t%d\n",
 		closingCRC("site-1/inv-1/ActWh", 20200617, []byte(`{"day":"2020-06-17"}`)), settledCRC(7, []byte(`{"done":{}}`)), settledCRC(0, nil))
+	cells := []cell{{code: code(classInt, -3), num: 70_001}, {code: classBad | uint16(wire.NoAnswer)<<3, text: "no answer"}}
+	rows := appendRow(appendRow(nil, 600, 2, 18, 1_589_500_800_000, cells, false), 600, 2, 19, 1_589_500_860_000, cells, true)
+	got += fmt.Sprintf("tail or newest\t%x\t%d\n", rows, tailCRC(rows))
 	file := filepath.Join("testdata", "rows.golden")
 	if *updateGolden {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

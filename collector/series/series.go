@@ -35,7 +35,7 @@ import (
 )
 
 // Version is the version of the files this package reads and writes.
-const Version = 3
+const Version = 4
 
 const (
 	applicationID = 0x4B53_6572 // "KSer", as file(1) and PRAGMA application_id show it
@@ -58,7 +58,8 @@ const schema = `
 CREATE TABLE settled (id INTEGER PRIMARY KEY CHECK (id = 1), cursor INTEGER NOT NULL, state BLOB, crc INTEGER NOT NULL);
 CREATE TABLE marks (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE devices (id INTEGER PRIMARY KEY, edge TEXT NOT NULL, device TEXT NOT NULL, UNIQUE (edge, device));
-CREATE TABLE shapes (id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES devices, points TEXT NOT NULL, newest BLOB);
+CREATE TABLE shapes (id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES devices, points TEXT NOT NULL);
+CREATE TABLE newest (id INTEGER PRIMARY KEY, rows BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE epochs (id INTEGER PRIMARY KEY, epoch BLOB NOT NULL UNIQUE);
 CREATE TABLE tail (id INTEGER PRIMARY KEY AUTOINCREMENT, rows BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE conflicts (device INTEGER NOT NULL, at INTEGER NOT NULL, point TEXT NOT NULL, epoch INTEGER NOT NULL, seq TEXT NOT NULL,
@@ -88,6 +89,8 @@ type DB struct {
 	update  uint64            // number of the update; guarded by writing
 
 	merging sync.Mutex // held by a merge
+	encoder encoder    // guarded by merging
+	rooms   []*table   // tables of the slice before, to be used again; guarded by merging
 	known   known
 	state   sync.Mutex    // guards the two below
 	running chan struct{} // closed when the merge that Apply began ends; nil when none runs

@@ -8,8 +8,10 @@ import (
 
 // closingCRC covers a row of closings: where it stands and what it says.
 func closingCRC(register string, day int64, text []byte) int64 {
-	b := append([]byte(register), 0)
-	return int64(crc32.Checksum(append(binary.BigEndian.AppendUint64(b, uint64(day)), text...), castagnoli))
+	var room [128]byte
+	b := append(append(room[:0], register...), 0)
+	sum := crc32.Checksum(binary.BigEndian.AppendUint64(b, uint64(day)), castagnoli)
+	return int64(crc32.Update(sum, castagnoli, text))
 }
 
 func checkClosing(register string, day int64, text []byte, crc int64) error {

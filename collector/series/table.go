@@ -1,6 +1,8 @@
 package series
 
 import (
+	"slices"
+
 	"kenshin/edge/wire"
 )
 
@@ -21,9 +23,8 @@ type table struct {
 	epoch  []uint32     // of each row, its place in epochs
 	codes  []uint16     // len(points) a row
 	nums   []int64      // the same
-	texts  []string
-	places map[string]int64 // of texts; nil until one is needed
-	times  map[int64]int    // rows by time; nil until one is looked for
+	texts  textSet
+	times  map[int64]int // rows by time; nil until one is looked for
 }
 
 func (t *table) rows() int { return len(t.at) }
@@ -31,7 +32,7 @@ func (t *table) rows() int { return len(t.at) }
 // reset empties a table and keeps its room.
 func (t *table) reset() {
 	t.at, t.seq, t.epoch, t.codes, t.nums = t.at[:0], t.seq[:0], t.epoch[:0], t.codes[:0], t.nums[:0]
-	t.epochs, t.texts, t.places = t.epochs[:0], t.texts[:0], nil
+	t.epochs, t.texts = t.epochs[:0], textSet{list: t.texts.list[:0]}
 	t.times = nil
 }
 
@@ -54,25 +55,9 @@ func (t *table) begin(at int64, epoch wire.Epoch, seq uint64) {
 
 func (t *table) put(c cell) {
 	if c.hasText() {
-		c.num = t.place(c.text)
+		c.num = t.texts.place(c.text)
 	}
 	t.codes, t.nums = append(t.codes, c.code), append(t.nums, c.num)
-}
-
-func (t *table) place(text string) int64 {
-	if t.places == nil {
-		t.places = make(map[string]int64, len(t.texts)+1)
-		for i, s := range t.texts {
-			t.places[s] = int64(i)
-		}
-	}
-	k, ok := t.places[text]
-	if !ok {
-		k = int64(len(t.texts))
-		t.texts = append(t.texts, text)
-		t.places[text] = k
-	}
-	return k
 }
 
 // cell returns a value.
@@ -80,7 +65,7 @@ func (t *table) cell(row, column int) cell {
 	i := row*len(t.points) + column
 	c := cell{code: t.codes[i], num: t.nums[i]}
 	if c.hasText() {
-		c.text = t.texts[c.num]
+		c.text = t.texts.list[c.num]
 	}
 	return c
 }
@@ -101,14 +86,9 @@ func (t *table) sample(row, column int, s *wire.Sample) error {
 	return c.fill(s)
 }
 
-// column returns the place of a point, -1 when it has none.
-func (t *table) column(name string) int {
-	for k := range t.points {
-		if t.points[k].Name == name {
-			return k
-		}
-	}
-	return -1
+// column returns the place of a point, -1 when it is not there.
+func column(points []point, name string) int {
+	return slices.IndexFunc(points, func(p point) bool { return p.Name == name })
 }
 
 // row returns the row of a time, -1 when it has none. It is not for readers, who

@@ -37,44 +37,95 @@ type rows struct {
 	bytes []byte // as they stand in the tail
 }
 
-// append writes the rows as they stand in the tail: for each of them
-//
-//	shape:u epoch:u seq:u at:s same:byte (code:u)*points unless same (number:s or text)*points
-//
-// where same is 1 when the codes are those of the row of that shape before it.
+// append writes the rows as they stand in the tail.
 func (r *rows) append(b []byte, update uint64) []byte {
 	for i := range r.list {
 		x := &r.list[i]
 		cells := r.cells[x.first : x.first+len(x.shape.points)]
-		b = binary.AppendUvarint(b, uint64(x.shape.id))
-		b = binary.AppendUvarint(b, uint64(x.epoch))
-		b = binary.AppendUvarint(b, x.seq)
-		b = binary.AppendVarint(b, x.at)
 		was := x.shape.coded
-		if was.update == update && slices.EqualFunc(cells, r.cells[was.first:was.first+len(cells)], func(a, b cell) bool { return a.code == b.code }) {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
-			for k := range cells {
-				b = binary.AppendUvarint(b, uint64(cells[k].code))
-			}
-		}
+		same := was.update == update && slices.EqualFunc(cells, r.cells[was.first:was.first+len(cells)], func(a, b cell) bool { return a.code == b.code })
 		x.shape.coded = coded{update, x.first}
+		b = appendRow(b, x.shape.id, x.epoch, x.seq, x.at, cells, same)
+	}
+	return b
+}
+
+// appendRow writes a row as it stands in the main file:
+//
+//	shape:u epoch:u seq:u at:s same:byte (code:u)*points unless same (number:s or text)*points
+//
+// where same is 1 when the codes are those of the row of that shape before it.
+func appendRow(b []byte, shape, epoch int64, seq uint64, at int64, cells []cell, same bool) []byte {
+	b = binary.AppendUvarint(b, uint64(shape))
+	b = binary.AppendUvarint(b, uint64(epoch))
+	b = binary.AppendUvarint(b, seq)
+	b = binary.AppendVarint(b, at)
+	if same {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
 		for k := range cells {
-			if cells[k].hasText() {
-				b = appendText(b, cells[k].text)
-			} else {
-				b = binary.AppendVarint(b, cells[k].num)
-			}
+			b = binary.AppendUvarint(b, uint64(cells[k].code))
+		}
+	}
+	for k := range cells {
+		if cells[k].hasText() {
+			b = appendText(b, cells[k].text)
+		} else {
+			b = binary.AppendVarint(b, cells[k].num)
 		}
 	}
 	return b
 }
 
-// take adds rows of the tail to the live tables.
+// take adds rows of the tail to the live ones.
 func (c *catalog) take(b []byte) error {
+	return c.eachRow(b, func(s *shape, at int64, epoch wire.Epoch, seq uint64, cells []cell) error {
+		c.land(s, at, epoch, seq, cells)
+		return nil
+	})
+}
+
+// takeNewest takes the newest rows of the shapes of a group.
+func (c *catalog) takeNewest(group int64, b []byte) error {
+	return c.eachRow(b, func(s *shape, at int64, epoch wire.Epoch, seq uint64, cells []cell) error {
+		if s.id/groupShapes != group || s.last != nil {
+			return fmt.Errorf("shape %d is twice or in the place of another one", s.id)
+		}
+		s.last = &table{points: s.points}
+		s.last.begin(at, epoch, seq)
+		for _, x := range cells {
+			s.last.put(x)
+		}
+		s.device.newest = max(s.device.newest, at)
+		return nil
+	})
+}
+
+// newestRows writes the newest rows in chunks of the shapes of a group.
+func (c *catalog) newestRows(group int64) []byte {
+	var b []byte
+	var cells []cell
+	for id := group * groupShapes; id < (group+1)*groupShapes; id++ {
+		s := c.shapes[id]
+		if s == nil || s.last == nil {
+			continue
+		}
+		cells = cells[:0]
+		for k := range s.points {
+			cells = append(cells, s.last.cell(0, k))
+		}
+		b = appendRow(b, id, c.epochs[s.last.epochs[s.last.epoch[0]]], s.last.seq[0], s.last.at[0], cells, false)
+		s.fresh = false
+	}
+	return b
+}
+
+// eachRow calls fn for rows of the main file.
+func (c *catalog) eachRow(b []byte, fn func(s *shape, at int64, epoch wire.Epoch, seq uint64, cells []cell) error) error {
 	r := reader{b: b}
 	codes := make(map[*shape][]uint16)
+	var cells []cell
 	for len(r.b) > 0 {
 		id, epochID, seq, at, same := r.uvarint(), r.uvarint(), r.uvarint(), unzigzag(r.uvarint()), r.byte()
 		if r.err != nil {
@@ -95,7 +146,7 @@ func (c *catalog) take(b []byte) error {
 		if len(list) != len(s.points) {
 			return fmt.Errorf("a row without codes")
 		}
-		s.live.begin(at, epoch, seq)
+		cells = cells[:0]
 		for _, code := range list {
 			x := cell{code: code}
 			if x.hasText() {
@@ -103,12 +154,14 @@ func (c *catalog) take(b []byte) error {
 			} else {
 				x.num = unzigzag(r.uvarint())
 			}
-			s.live.put(x)
+			cells = append(cells, x)
 		}
 		if r.err != nil {
 			return r.err
 		}
-		c.landed(s)
+		if err := fn(s, at, epoch, seq, cells); err != nil {
+			return err
+		}
 	}
 	return r.err
 }
@@ -125,15 +178,11 @@ func (c *catalog) named(shapeID, epochID int64) (*shape, wire.Epoch, error) {
 	return s, e, nil
 }
 
-// publish adds the rows of an update that is committed to the live tables.
+// publish adds the rows of an update that is committed to the live ones.
 func (c *catalog) publish(r *rows, tail int64) {
 	for i := range r.list {
 		x := &r.list[i]
-		x.shape.live.begin(x.at, c.byEpoch[x.epoch], x.seq)
-		for _, cell := range r.cells[x.first : x.first+len(x.shape.points)] {
-			x.shape.live.put(cell)
-		}
-		c.landed(x.shape)
+		c.land(x.shape, x.at, c.byEpoch[x.epoch], x.seq, r.cells[x.first:x.first+len(x.shape.points)])
 	}
 	c.end = max(c.end, tail)
 }
