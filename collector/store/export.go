@@ -140,6 +140,21 @@ func (p *Plan) grown() error {
 	return nil
 }
 
+// SignedSize returns of how many records the checkpoint of so many speaks, that
+// is the same number if there is one; of the last one for 0.
+func (s *Store) SignedSize(size uint64) (uint64, error) {
+	msg, err := s.checkpointOf(size)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.signer.open(msg)
+	if err != nil {
+		return 0, err
+	}
+	signed, _, err := parseCheckpoint(n.Text)
+	return uint64(signed), err
+}
+
 // checkpointOf returns the signed note that speaks of size records, the last one for 0.
 func (s *Store) checkpointOf(size uint64) (msg []byte, err error) {
 	if size == 0 {

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -47,7 +46,7 @@ func canonical(text string) bool {
 
 // ExportCheck says what an export is checked by.
 type ExportCheck struct {
-	Key    ed25519.PublicKey // of the book's checkpoints
+	Key    ed25519.PublicKey // of the book's checkpoints; nil: their signatures are not checked
 	Before []byte            // a checkpoint that the reader holds; nil for none
 	// Each is given the records in their order, after everything here was found
 	// good of them. What it returns becomes a fault of the record. nil is not called.
@@ -65,7 +64,7 @@ type Exported struct {
 // ReadExport reads an export to its end, holding one record in memory, and calls
 // found for each fault. It returns an error when r cannot be read.
 //
-// Without a fault: the checkpoint is signed by the key; every record is, byte for
+// Without a fault, and with a key: the checkpoint is signed by the key; every record is, byte for
 // byte, the one at its position in the book of that checkpoint; the records are
 // those of the statement, none twice, in the order of the book; the file holds
 // nothing else. Who signed what is in the records is not looked at.
@@ -336,14 +335,15 @@ func (x *exportReader) open(b []byte) (size int64, root tlog.Hash, err error) {
 	if x.statement && origin != x.out.Statement.Origin {
 		return 0, root, fmt.Errorf("it is of the book %q, the statement is of %q", origin, x.out.Statement.Origin)
 	}
-	n, err := note.Open(b, note.VerifierList(newVerifier(origin, x.check.Key)))
+	n, err := newVerifier(origin, x.check.Key).open(b)
 	if err != nil {
 		return 0, root, fmt.Errorf("%w: the key that was given did not sign this", err)
 	}
-	if len(n.Sigs) != 1 || len(n.UnverifiedSigs) > 0 {
-		return 0, root, errors.New("it has signatures that cannot be checked")
+	sigs := append(n.Sigs, n.UnverifiedSigs...)
+	if len(sigs) != 1 {
+		return 0, root, errors.New("it has more than one signature")
 	}
-	s := n.Sigs[0]
+	s := sigs[0]
 	if again := fmt.Sprintf("%s\n\u2014 %s %s\n", n.Text, s.Name, s.Base64); again != string(b) || !canonical(s.Base64) {
 		return 0, root, errors.New("its signature has another form than it is written in")
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"kenshin/edge/wire"
 )
 
@@ -60,6 +62,9 @@ func (r *Record) leaf(b []byte) []byte {
 	sum := sha256.Sum256(r.Payload)
 	return append(b, sum[:]...)
 }
+
+// LeafHash returns the hash by which the record stands in the tree.
+func (r *Record) LeafHash() tlog.Hash { return tlog.RecordHash(r.leaf(nil)) }
 
 // encode returns the journal entry: length of the leaf, leaf, payload.
 func (r *Record) encode() (entry, leaf []byte) {
