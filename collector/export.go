@@ -191,7 +191,7 @@ type useID struct {
 type use struct {
 	declared      uint64 // position of a batch that has it
 	known         bool
-	before, after *moment        // last complete reading at or before the span, first behind it
+	before, after *moment    // last complete reading at or before the span, first behind it
 	within        wire.Range // sequence numbers of readings in the span, none when To is 0
 }
 
