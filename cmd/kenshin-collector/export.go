@@ -29,19 +29,23 @@ type exportFlags struct {
 
 // run writes the table to a file, or to w.
 func (f *exportFlags) run(ctx context.Context, col *collector.Collector, w, stderr io.Writer) error {
-	if f.Out == "" {
-		return f.write(ctx, col, w, rowCount(stderr))
+	return writeWhole(f.Out, w, func(w io.Writer) error { return f.write(ctx, col, w, rowCount(stderr)) })
+}
+
+// writeWhole writes a file, whole or not at all, or to w when it has no name.
+func writeWhole(name string, w io.Writer, write func(io.Writer) error) error {
+	if name == "" {
+		return write(w)
 	}
-	file, err := os.Create(f.Out + ".part")
+	file, err := os.Create(name + ".part")
 	if err != nil {
 		return configs.Setup(err)
 	}
 	defer os.Remove(file.Name()) // after Rename it does nothing
-	err = f.write(ctx, col, file, rowCount(stderr))
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err = errors.Join(write(file), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), f.Out)
+	return os.Rename(file.Name(), name)
 }
 
 // rowCount says once in a while how many rows there are.

@@ -63,6 +63,10 @@ type cli struct {
 	Restore restoreCmd `cmd:"" help:"Make the book of a backup that of the configuration. The edges then send what is missing."`
 	Repair  repairCmd  `cmd:"" help:"Give a damaged book its records back from a backup, or set them aside. The collector must be stopped."`
 
+	Prove        proveCmd        `cmd:"" help:"Write records of the book as they were received, with the proof that each is in it, to a file that others check without us. Works beside a running collector."`
+	VerifyExport verifyExportCmd `cmd:"" help:"Check such a file, offline: signatures, proofs, chains, and that nothing that it says to hold is missing. Exit 1 names the records and bytes that are wrong."`
+	DumpExport   dumpExportCmd   `cmd:"" help:"Print the records of such a file as JSON lines."`
+
 	Influx influxCommands `cmd:"" help:"The copy of the samples in InfluxDB or another server of its line protocol. The collector must be stopped."`
 
 	Version struct{} `cmd:"" help:"Print the version."`
@@ -85,6 +89,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if b, ok := c.book(command); ok {
 		return b.run(ctx, c.Config, stdout)
+	}
+	switch command {
+	case "prove", "prove <dir>":
+		return c.Prove.run(ctx, c.Config, stdout, stderr)
+	case "verify-export <file>":
+		return c.VerifyExport.run(stdout)
+	case "dump-export <file>":
+		return c.DumpExport.run(stdout, stderr)
 	}
 	cfg, err := load(c.Config)
 	if err != nil {

@@ -79,6 +79,9 @@ func (p *place) inspect(config string, verify bool, w io.Writer) (problems int, 
 		}
 		problems += len(e.Problems)
 	}
+	if state.Held > 0 {
+		fmt.Fprintf(w, "at least %d readings wait in the agent's memory for the disk; if no agent runs they are lost, and the next one tells\n", state.Held)
+	}
 	return problems, nil
 }
 

@@ -46,6 +46,11 @@ type Deliveries interface {
 type Book interface {
 	Size() uint64           // records
 	LastCheckpoint() string // the newest signed note, "" when there is none yet
+	// Tile returns a tile of the tree that this note signs: width hashes of 32 bytes;
+	// Leaves what the hashes of a tile of level 0 are of. Both return nil for what
+	// the tree does not have.
+	Tile(level int, n int64, width int) ([]byte, error)
+	Leaves(n int64, width int) ([]byte, error)
 }
 
 // Config names everything an API needs. Every field is required but Inputs and the tokens.
@@ -67,7 +72,7 @@ type server struct {
 	cfg Config
 }
 
-// New returns the handler of /api/, /openapi.json, /healthz, /readyz and
+// New returns the handler of /api/, /log/, /openapi.json, /healthz, /readyz and
 // /metrics. Other paths are not found.
 func New(cfg Config) (http.Handler, error) {
 	if cfg.Figures == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Metrics == nil || cfg.Broker == nil || cfg.Log == nil || cfg.InputToken != "" && cfg.Inputs == nil {
@@ -101,6 +106,7 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	mux.Handle("GET /metrics", cfg.Metrics)
+	s.logRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		get := &http.Request{Method: http.MethodGet, Host: r.Host, URL: r.URL}
 		if _, pattern := mux.Handler(get); pattern != "/" {
@@ -118,14 +124,15 @@ func New(cfg Config) (http.Handler, error) {
 	return open(mux, guarded, writing), nil
 }
 
-const description = `What a Kenshin collector knows. Numbers are decimal strings with all their digits. Times are milliseconds since 1970 UTC or RFC 3339. A value that is not available is null; its quality and reason say why. Figures are provisional until the period is sealed.`
+const description = `What a Kenshin collector knows. Numbers are decimal strings with all their digits. Times are milliseconds since 1970 UTC or RFC 3339. A value that is not available is null; its quality and reason say why. Figures are provisional until the period is sealed. The hashes of the book are at /log/, as C2SP tlog-tiles has them.`
 
-// open lets /healthz through to anyone, and what is put to those who may write.
+// open lets /healthz and the hashes of the book through to anyone, and what is put
+// to those who may write.
 func open(all, guarded, writing http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if r.URL.Path == "/healthz" {
+		if r.URL.Path == "/healthz" || public(r.URL.Path) {
 			all.ServeHTTP(w, r)
 			return
 		}

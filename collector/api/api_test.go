@@ -74,6 +74,18 @@ func (f *fake) Edges(_ context.Context, fn func(string, wire.Epoch, uint64, int6
 func (f *fake) Size() uint64           { return 12 }
 func (f *fake) LastCheckpoint() string { return f.checkpoint }
 
+func (f *fake) Tile(level int, n int64, width int) ([]byte, error) {
+	if f.fail == "tile" {
+		return nil, errBroken
+	}
+	if level > 0 || n > 0 {
+		return nil, nil
+	}
+	return make([]byte, 32*width), nil
+}
+
+func (f *fake) Leaves(int64, int) ([]byte, error) { return []byte("site-1"), nil }
+
 func date(text string) calc.Date {
 	d, err := calc.ParseDate(text)
 	if err != nil {
@@ -308,6 +320,52 @@ func TestToken(t *testing.T) {
 	}
 	if w := get(h, "/healthz"); w.Code != http.StatusOK {
 		t.Errorf("/healthz: %d", w.Code)
+	}
+}
+
+// TestLog: hashes are for everybody, leaf data is not.
+func TestLog(t *testing.T) {
+	f := newFake()
+	f.checkpoint = "note"
+	h, logs := handler(t, f, "s3cret")
+	for _, tt := range []struct {
+		path  string
+		token string
+		code  int
+		bytes int
+		cache string
+	}{
+		{"/log/checkpoint", "", 200, 4, "no-store"},
+		{"/log/tile/0/000", "", 200, 8192, "public, max-age=31536000, immutable"},
+		{"/log/tile/0/000.p/7", "", 200, 224, "public, max-age=31536000, immutable"},
+		{"/log/tile/0/000.p/256", "", 404, 0, "no-store"},
+		{"/log/tile/0/0", "", 404, 0, "no-store"},
+		{"/log/tile/00/000", "", 404, 0, "no-store"},
+		{"/log/tile/1/000", "", 404, 0, "no-store"},
+		{"/log/tile/8/0/000", "", 404, 0, "no-store"},
+		{"/log/tile/data/000", "", 404, 0, "no-store"},
+		{"/log/tile/0/x001/234", "", 404, 0, "no-store"},
+		{"/log/tile/0/999999999999999999999", "", 404, 0, "no-store"},
+		{"/log/tile/", "", 404, 0, "no-store"},
+		{"/log/tile/entries/000", "", 401, 0, "no-store"},
+		{"/log/tile/entr%69es/000", "", 401, 0, "no-store"},
+		{"/log/tile/entries/000", "s3cret", 200, 6, "private, max-age=31536000, immutable"},
+		{"/log/tile/entries/0", "s3cret", 404, 0, "no-store"},
+		{"/log/", "", 401, 0, "no-store"},
+		{"/log/tile/./entries/000", "", 307, 0, "no-store"},
+	} {
+		w := get(h, tt.path, "Authorization", "Bearer "+tt.token)
+		if w.Code != tt.code || tt.code == 200 && w.Body.Len() != tt.bytes || w.Header().Get("Cache-Control") != tt.cache || tt.code != 200 && strings.Contains(w.Body.String(), "site-1") {
+			t.Errorf("%s: %d, %d bytes, %q; want %+v", tt.path, w.Code, w.Body.Len(), w.Header().Get("Cache-Control"), tt)
+		}
+	}
+	f.fail = "tile"
+	if w := get(h, "/log/tile/0/000"); w.Code != 500 || strings.Contains(w.Body.String(), errBroken.Error()) || logs.Len() != 1 {
+		t.Errorf("a tree that cannot be read: %d %s, %d lines", w.Code, w.Body, logs.Len())
+	}
+	f.checkpoint = ""
+	if w := get(h, "/log/checkpoint"); w.Code != 404 {
+		t.Errorf("no checkpoint: %d", w.Code)
 	}
 }
 

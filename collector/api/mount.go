@@ -6,7 +6,7 @@ import "net/http"
 // the API, which asks for its token itself, all others to the page.
 func Mount(figures, page http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	for _, path := range []string{"/api/", "/openapi.json", "/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/api/", "/log/", "/openapi.json", "/healthz", "/readyz", "/metrics"} {
 		mux.Handle(path, figures)
 	}
 	mux.Handle("/", page)

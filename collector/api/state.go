@@ -29,6 +29,8 @@ type note struct {
 	Body        []byte
 }
 
+const noCheckpoint = "no checkpoint has been signed yet; one is signed every hour and when the collector stops"
+
 func (s *server) state(h huma.API) {
 	huma.Register(h, operation("edges", "/api/v1/edges", "operation", "What has been delivered by each edge"), s.edges)
 
@@ -37,7 +39,7 @@ func (s *server) state(h huma.API) {
 	huma.Register(h, op, func(context.Context, *struct{}) (*note, error) {
 		text := s.cfg.Book.LastCheckpoint()
 		if text == "" {
-			return nil, huma.Error404NotFound("no checkpoint has been signed yet; one is signed every hour and when the collector stops")
+			return nil, huma.Error404NotFound(noCheckpoint)
 		}
 		return &note{"text/plain; charset=utf-8", []byte(text)}, nil
 	})

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"kenshin/edge/wire"
 )
 
@@ -61,6 +63,9 @@ func (r *Record) leaf(b []byte) []byte {
 	return append(b, sum[:]...)
 }
 
+// LeafHash returns the hash by which the record stands in the tree.
+func (r *Record) LeafHash() tlog.Hash { return tlog.RecordHash(r.leaf(nil)) }
+
 // encode returns the journal entry: length of the leaf, leaf, payload.
 func (r *Record) encode() (entry, leaf []byte) {
 	leaf = r.leaf(make([]byte, 0, 128))
@@ -86,15 +91,21 @@ func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
 	if k <= 0 || n > uint64(len(entry)-k) {
 		return Record{}, nil, fmt.Errorf("record %d: %w: leaf cut short", index, errRecord)
 	}
-	leaf, payload := entry[k:k+int(n)], entry[k+int(n):]
+	leaf := entry[k : k+int(n)]
+	r, err := parse(index, leaf, entry[k+int(n):], verify)
+	return r, leaf, err
+}
+
+// parse reads a leaf with its payload.
+func parse(index uint64, leaf, payload []byte, verify bool) (Record, error) {
 	r := Record{Index: index, Payload: payload}
 	b := leaf
 	if len(b) < 2 || b[0] != format {
-		return Record{}, nil, fmt.Errorf("record %d: %w: unknown format", index, errRecord)
+		return Record{}, fmt.Errorf("record %d: %w: unknown format", index, errRecord)
 	}
 	r.Kind = Kind(b[1])
 	if r.Kind < Batch || r.Kind > Import {
-		return Record{}, nil, fmt.Errorf("record %d: %w: kind %d, this program reads %d to %d", index, errRecord, r.Kind, Batch, Import)
+		return Record{}, fmt.Errorf("record %d: %w: kind %d, this program reads %d to %d", index, errRecord, r.Kind, Batch, Import)
 	}
 	b = b[2:]
 	var bad bool
@@ -122,10 +133,10 @@ func decode(index uint64, entry []byte, verify bool) (Record, []byte, error) {
 	}
 	r.First, r.Last = uvarint(), uvarint()
 	if bad || len(b) != sha256.Size {
-		return Record{}, nil, fmt.Errorf("record %d: %w: leaf of %d bytes", index, errRecord, len(leaf))
+		return Record{}, fmt.Errorf("record %d: %w: leaf of %d bytes", index, errRecord, len(leaf))
 	}
 	if verify && sha256.Sum256(payload) != [sha256.Size]byte(b) {
-		return Record{}, nil, fmt.Errorf("record %d of %s, sequence numbers %d to %d: %w", index, r.Subject, r.First, r.Last, errPayload)
+		return Record{}, fmt.Errorf("record %d of %s, sequence numbers %d to %d: %w", index, r.Subject, r.First, r.Last, errPayload)
 	}
-	return r, leaf, nil
+	return r, nil
 }

@@ -91,9 +91,11 @@ type Store struct {
 	generation  uint64
 	quarantined quarantine
 
-	mu      sync.Mutex // guards tree and changed
+	mu      sync.Mutex // guards the fields below
 	tree    *tree
 	changed chan struct{}
+	noted   uint64 // number of the checkpoint behind the one that signed is of
+	signed  int64  // records that it speaks of
 }
 
 // Open opens the book in dir, or starts one in an empty folder. Only one

@@ -55,10 +55,15 @@ func parseSlot(b []byte) (turn uint64, m mark, whole bool, err error) {
 }
 
 // openCursor reads the cursor in dir, and makes its file where there is none.
-// The file has all its bytes from the beginning: a cursor must be written on a
-// full disk too, since that is what lets anything be dropped.
 func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
-	c := &cursor{fs: fsys, path: filepath.Join(dir, cursorFile)}
+	return openSlots(fsys, dir, cursorFile)
+}
+
+// openSlots reads a file of slots, and makes it where there is none. It has all
+// its bytes from the beginning: a cursor must be written on a full disk too, since
+// that is what lets anything be dropped.
+func openSlots(fsys journal.FS, dir, name string) (*cursor, mark, error) {
+	c := &cursor{fs: fsys, path: filepath.Join(dir, name)}
 	f, err := fsys.Open(c.path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, mark{}, err
@@ -75,7 +80,11 @@ func openCursor(fsys journal.FS, dir string) (*cursor, mark, error) {
 
 // readCursor reads the cursor in dir and changes nothing.
 func readCursor(fsys journal.FS, dir string) (mark, error) {
-	f, err := fsys.Open(filepath.Join(dir, cursorFile), 0)
+	return readSlots(fsys, dir, cursorFile)
+}
+
+func readSlots(fsys journal.FS, dir, name string) (mark, error) {
+	f, err := fsys.Open(filepath.Join(dir, name), 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return mark{}, nil
 	}

@@ -17,6 +17,9 @@ type hold struct {
 	recs  []wire.Record
 	bytes int // of their encodings
 	lost  lost
+
+	file  *cursor // where it is written down how many there are; nil when it could not be made
+	noted uint64  // readings that the file speaks of
 }
 
 // lost is readings that are nowhere.
@@ -84,6 +87,7 @@ func (b *Outbox) Keep(recs ...wire.Record) error {
 		}
 	}
 	if err != nil {
+		b.note(false)
 		return fmt.Errorf("%d records are %w: %w", len(h.recs), ErrHeld, err)
 	}
 	return nil
@@ -112,6 +116,7 @@ func (b *Outbox) unload(limit int64) error {
 		h.recs = h.recs[n:]
 	}
 	h.recs, h.bytes = nil, 0
+	b.note(true)
 	return nil
 }
 

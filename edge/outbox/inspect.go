@@ -14,6 +14,7 @@ import (
 type State struct {
 	Edge   string
 	Epochs []EpochState // the one in force last
+	Held   uint64       // readings, at least, that are in the memory of the agent only, or were when it ended
 }
 
 // EpochState is what is kept of one epoch.
@@ -52,6 +53,11 @@ func inspect(fsys journal.FS, dir string, verify bool) (State, error) {
 		return s, errors.New("it has no file `identity`")
 	}
 	s.Edge = id.edge
+	held, err := readSlots(fsys, dir, heldFile)
+	if err != nil {
+		return s, err
+	}
+	s.Held = held.through
 	var last []EpochState
 	for _, e := range all {
 		x, err := inspectEpoch(fsys, filepath.Join(dir, e.String()), e, verify)

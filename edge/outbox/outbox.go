@@ -147,6 +147,9 @@ func (b *Outbox) open() (Report, error) {
 		return report, fmt.Errorf("it belongs to edge %s, not to %s: give %s a folder of its own, or move this one away", id.edge, b.edge, b.edge)
 	}
 	why, err := b.load(id.epoch, &report)
+	if err == nil {
+		b.recall(&report)
+	}
 	if err == nil && why != "" {
 		err = b.renew(why, &report)
 	}
@@ -435,6 +438,7 @@ func (b *Outbox) Close() error {
 	b.closed = true
 	err := b.unload(b.max)
 	if err != nil {
+		b.note(true)
 		err = fmt.Errorf("%d records that were %w are lost: %w", len(b.held.recs), ErrHeld, err)
 	}
 	err = errors.Join(err, b.save(b.mark()), b.release())

@@ -22,10 +22,11 @@ type Report struct {
 	Old     string // folder of the old epoch, which stays as it is
 	Copied  uint64 // records that were not acked and went on into the new epoch
 	Lost    uint64 // records that were not acked and can no longer be read
+	Held    uint64 // readings, at least, that were in memory only when the process before ended
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" }
+func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" && r.Held == 0 }
 
 // String says for people what was found and done.
 func (r Report) String() string {
@@ -39,6 +40,9 @@ func (r Report) String() string {
 	if r.Renewed != "" {
 		parts = append(parts, fmt.Sprintf("a new epoch was begun because %s: %d records still to be delivered went on into it, %d are lost; %s stays as it was and can be dumped",
 			r.Renewed, r.Copied, r.Lost, r.Old))
+	}
+	if r.Held > 0 {
+		parts = append(parts, fmt.Sprintf("at least %d readings were %v when the process before ended and are lost; an event of kind gap will say so", r.Held, ErrHeld))
 	}
 	if parts == nil {
 		return "clean"
