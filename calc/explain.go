@@ -55,9 +55,7 @@ func (e *explainer) line(text string, number any, unit string) {
 	e.print("  %-66s %20s %s", text, fmt.Sprint(number), unit)
 }
 
-func (e *explainer) local(ms int64) string {
-	return time.UnixMilli(ms).In(e.zone).Format("2006-01-02 15:04:05 -07:00")
-}
+func (e *explainer) local(ms int64) string { return local(ms, e.zone) }
 
 func (e *explainer) head() {
 	r, p := e.report, e.project
@@ -123,6 +121,8 @@ func (e *explainer) meter(i int) {
 	}
 	if r.First == nil {
 		e.print("  nothing was read")
+		e.deducted(i)
+		e.complete(&r)
 		return
 	}
 	from, to := e.report.Period.Start, e.report.Period.End.Next()
@@ -133,22 +133,43 @@ func (e *explainer) meter(i int) {
 		e.line("registers that ended between, less where the next ones began", base, unit)
 	}
 	e.line("measured", r.MeasuredKWh, unit)
-	for k := range e.lines[i] {
-		d := &e.lines[i][k]
-		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, d.TCO2), d.KWh.Neg(), unit)
-		e.print("      %s to %s", e.local(d.From), e.local(d.To))
-		e.print("      %s", d.Note)
-	}
-	e.line("claimable", r.ClaimableKWh, unit)
+	e.deducted(i)
 	e.print("  readings %d, brought in by an operator %d", r.Readings, r.Imported)
-	if q := r.Completeness; q != nil {
-		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
-	}
+	e.complete(&r)
 	if n := len(r.Unread); n > 0 {
 		e.print("  days without a reading of their own, their energy is in the next that has one: %d, the first %s", n, r.Unread[0])
 	}
 	for _, v := range r.Events {
 		e.print("  %s (%s), %s to %s, %s %s by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, unit, v.Note)
+	}
+}
+
+// deducted writes the lines of a meter and what they leave.
+func (e *explainer) deducted(i int) {
+	m := &e.project.Meters[i]
+	for k := range e.lines[i] {
+		d := &e.lines[i][k]
+		amount, tonnes := d.KWh.Neg().String(), d.TCO2
+		if d.Unbounded {
+			amount, tonnes = "unbounded", "unbounded"
+		}
+		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, tonnes), amount, m.Base())
+		e.print("      %s to %s", e.local(d.From), e.local(d.To))
+		e.print("      %s", d.Note)
+	}
+	r, label := e.meters[m.Key], "claimable"
+	switch {
+	case m.Role == RoleCheck:
+		label = "with its lines, in no total"
+	case r.ClaimableKWh.GreaterThan(r.MeasuredKWh):
+		label = "taken, as more of it means less ER"
+	}
+	e.line(label, r.ClaimableKWh, m.Base())
+}
+
+func (e *explainer) complete(r *MeterReport) {
+	if q := r.Completeness; q != nil {
+		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
 	}
 }
 

@@ -72,7 +72,7 @@ func (c *Curve) take(k *Closing, r Reading) {
 				cause = CauseRecovered
 			}
 		}
-		c.note(k, Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Count: 1})
+		c.note(k, Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Again: k.InForce.KWh.Sub(f.Low), Count: 1})
 		k.Fall = nil
 	}
 	if sign > 0 {
