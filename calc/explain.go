@@ -200,7 +200,14 @@ func (e *explainer) lists() {
 		if c.Flag {
 			flag = ", more than 3 %: explain it"
 		}
-		e.print("  %s%s: counted %s %s, %s says %s: %s %%%s", c.Parameter, of(c.UnitName), c.Counted, c.Unit, c.With, c.Compared, c.Percent, flag)
+		days := ""
+		if c.From != (Date{}) {
+			days = fmt.Sprintf(" on %v..%v", c.From, c.To)
+		}
+		if c.Note != "" {
+			flag += "; " + c.Note
+		}
+		e.print("  %s%s%s: counted %s %s, %s says %s: %s %%%s", c.Parameter, of(c.UnitName), days, c.Counted, c.Unit, c.With, c.Compared, cmp.Or(c.Percent, "no"), flag)
 	}
 }
 
@@ -281,7 +288,9 @@ func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
 	from := "monitored"
 	switch {
 	case a.Calendar:
-		from = "calendar"
+		if from = "calendar"; a.Unit == "a" {
+			from = fmt.Sprintf("calendar: days of the vintage by days of the year, %s exactly", v.RatString())
+		}
 	case !a.Monitored:
 		x, ok := e.project.Units[unit].Parameters[a.Symbol]
 		if !ok {
