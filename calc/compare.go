@@ -49,7 +49,7 @@ func (b *builder) invoice(x *InputReport) Comparison {
 	}
 	factor, err := conversion(unit{c.Unit: 1}, x.Unit)
 	if err != nil {
-		c.Unit, c.Compared, c.Note = x.Unit, x.Value, "no meter counts what can be set beside it"
+		c.Unit, c.Compared = x.Unit, x.Value
 		return c
 	}
 	amount := new(big.Rat).Quo(x.Value.Rat(), factor)
@@ -69,7 +69,7 @@ func (b *builder) comparison(c Comparison, days Span) {
 			continue
 		}
 		if counting++; m.Base() != c.Unit {
-			c.Note = "meters of " + c.Parameter + " count in other units: nothing can be set beside it exactly"
+			c.Note = "meters of " + c.Parameter + " count in other units, and only what is counted in this one is set beside it"
 			continue
 		}
 		c.Counted = c.Counted.Add(curve.Energy(days.Start, days.End.Next()))
@@ -78,21 +78,17 @@ func (b *builder) comparison(c Comparison, days Span) {
 		}
 	}
 	switch {
-	case c.Note != "":
 	case counting == 0:
-		c.Note = "no meter that counts it"
+		c.Note = "no meter counts what can be set beside it"
 	case !c.Compared.IsZero():
 		r := new(big.Rat).Quo(c.Counted.Sub(c.Compared).Rat(), c.Compared.Rat())
 		c.Percent = r.Mul(r, big.NewRat(100, 1)).FloatString(2)
 		c.Flag = r.Abs(r).Cmp(big.NewRat(3, 1)) > 0
 	}
-	if c.Note == "" && c.From != (Date{}) && b.newest < days.End.Next().startMs(b.zone) {
+	if c.Note == "" && c.From != (Date{}) && b.newest+gapMs < days.End.Next().startMs(b.zone) {
 		c.Note, c.Flag = "its days are not all read yet", false
 	} else if c.Note == "" && len(short) > 0 {
 		c.Note = fmt.Sprintf("not read on all of these days: %s", strings.Join(short, ", "))
-	}
-	if c.Note != "" && c.Percent == "" {
-		c.Counted = decimal.Zero
 	}
 	b.report.Comparisons = append(b.report.Comparisons, c)
 }

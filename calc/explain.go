@@ -115,9 +115,19 @@ func (e *explainer) meter(i int) {
 		}
 		e.print("  calculated, not measured: integral of a %s, each value holds until the next, %v at most", of, m.Hold)
 	}
+	if rated, _, _ := m.rating(); !rated.IsZero() {
+		e.print("  rated %s %s (%s)", rated, strings.Replace(unit+"/h", "kWh/h", "kW", 1), m.RatedSource)
+	}
 	for k := range m.Records {
 		x := &m.Records[k]
-		e.print("  serial %s, class %s, installed %v", x.Serial, x.Class, x.Installed.Format(time.RFC3339))
+		text := fmt.Sprintf("  serial %s, class %s, installed %v", x.Serial, x.Class, x.Installed.Format(time.RFC3339))
+		if !x.Removed.IsZero() {
+			text += ", removed " + x.Removed.Format(time.RFC3339)
+		}
+		if !x.Ratio.IsZero() {
+			text += ", ratio " + x.Ratio.String()
+		}
+		e.print("%s", text)
 	}
 	if r.First == nil {
 		e.print("  nothing was read")
@@ -226,6 +236,9 @@ func (e *explainer) vintage(s *step) {
 			sign = "and"
 		}
 		e.print("  meter %s: %s measured %s %s by its lines = %s %s", m.Key, measured, sign, held.Abs(), measured.Sub(held), m.Base())
+		if len(e.steps) > 1 && e.curves[i].First().At != 0 {
+			e.course(e.curves[i], s.span)
+		}
 	}
 	for i := range e.methodology.Parameters {
 		a := &e.methodology.Parameters[i]
@@ -256,6 +269,16 @@ func (e *explainer) vintage(s *step) {
 	if d.Problem != "" {
 		e.print("    %s", d.Problem)
 	}
+}
+
+// course writes the readings between which something was measured in a vintage.
+func (e *explainer) course(c *Curve, s Span) {
+	a, z := c.InForce(s.Start), c.InForce(s.End.Next())
+	text := fmt.Sprintf("measured: %s at %s less %s at %s", z.KWh, e.local(z.At), a.KWh, e.local(a.At))
+	if base := c.Energy(s.Start, s.End.Next()).Sub(z.KWh).Add(a.KWh); !base.IsZero() {
+		text += fmt.Sprintf(", and %s of registers that ended between, less where the next ones began", base)
+	}
+	e.print("      %s", text)
 }
 
 // daily writes the parameters that have a value for each day, a day on each line.

@@ -68,8 +68,8 @@ func TestFixedPartOverNewYear(t *testing.T) {
 	for _, tt := range []struct{ re, pe, want string }{
 		{"sum(A_RL * EF) * Y", "sum(A_PJ * EF) + E_disp", ""},
 		{"sum(A_RL * EF * Y)", "sum(A_PJ * EF) + E_disp", ""},
-		{"sum((A_RL - A_PJ / 1) * EF)", "E_disp", "RE is fixed ex ante by itself: A_RL,i × EF"},
-		{"sum(A_RL * EF)", "sum(A_PJ * EF) + E_disp", "RE is fixed ex ante by itself: Σ_i (A_RL,i × EF)"},
+		{"sum((A_RL - A_PJ / 1) * EF)", "E_disp", "RE is fixed ex ante by itself: (A_RL,i - A_PJ,i,p ÷ 1) × EF_i"},
+		{"sum(A_RL * EF)", "sum(A_PJ * EF) + E_disp", "RE is fixed ex ante by itself: Σ_i (A_RL,i × EF_i)"},
 		{"sum(A_PJ * EF)", "min(E_disp, sum(A_RL * EF))", "PE is fixed ex ante by itself"},
 		{"max(0, sum(A_PJ * EF) - E_disp)", "0", ""},
 	} {

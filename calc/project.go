@@ -343,6 +343,9 @@ func (p *Project) Fits(m *Methodology) error {
 	if err := p.complete(m); err != nil {
 		return err
 	}
+	if err := p.checkZero(m); err != nil {
+		return err
+	}
 	return p.checkFixed(m)
 }
 

@@ -255,7 +255,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 	for _, v := range r.Period.Vintages() {
 		n, err := b.vintage(v)
 		if err != nil {
-			return nil, fmt.Errorf("project %s, vintage %d: %w", p.Reference, v.Start.Year, err)
+			return nil, fmt.Errorf("project %s, period %v, vintage %d: %w%s", p.Reference, r.Period, v.Start.Year, err, m.zeroRemedy(err))
 		}
 		b.split(v.Start.Year, n)
 		er.Add(er, n)

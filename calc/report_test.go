@@ -3,6 +3,7 @@ package calc
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -243,9 +244,17 @@ func TestReportDividesByNothing(t *testing.T) {
 	}
 	m.Formulas.RE = "sum(EG * EF_RE) * sum(EG) / sum(EG)"
 	_, err = p.Report(m, 0, func(string) *Curve { return nil })
-	if err == nil || !strings.Contains(err.Error(), "vintage 2026: formula RE: column 27: 0 divided by 0") {
-		t.Errorf("%v, want the formula and the vintage", err)
+	if err == nil || !strings.Contains(err.Error(), "period 2026-12-30..2027-01-02, vintage 2026: formula RE: column 27: 0 divided by 0") || !strings.Contains(err.Error(), "Σ_i (EG) is 0; of EG nothing was measured") {
+		t.Errorf("%v, want formula, vintage, symbol and what to do", err)
 	}
+	m.Formulas.RE = "sum(EG / EF_RE * EF_RE * EF_RE)"
+	v := p.Parameters["EF_RE"]
+	p.Parameters["EF_RE"] = Value{&Number{}, v.Unit, v.Source}
+	var f *Fault
+	if err := p.Fits(m); !errors.As(err, &f) || f.Path != "$.parameters.EF_RE" || !strings.Contains(f.Problem, "EF_RE is 0") {
+		t.Errorf("a fixed divisor of 0: %v", err)
+	}
+	p.Parameters["EF_RE"] = v
 	m.Formulas.RE = "sum(EG * EF_RE)"
 	r, err = p.Report(m, 0, func(string) *Curve { return nil })
 	if err != nil {
