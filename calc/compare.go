@@ -80,6 +80,7 @@ func (b *builder) comparison(c Comparison, days Span) {
 	switch {
 	case counting == 0:
 		c.Note = "no meter counts what can be set beside it"
+	case c.Note != "":
 	case !c.Compared.IsZero():
 		r := new(big.Rat).Quo(c.Counted.Sub(c.Compared).Rat(), c.Compared.Rat())
 		c.Percent = r.Mul(r, big.NewRat(100, 1)).FloatString(2)

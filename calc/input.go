@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/shopspring/decimal"
 )
@@ -110,6 +111,18 @@ func (p *Project) CheckDecided(m *Methodology) error {
 		if err := p.Decided.Splits[i].validate(p); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// CheckInput reports an input that a person gives now about days that are not over.
+func (p *Project) CheckInput(x *Input, now time.Time) error {
+	zone, err := p.Location()
+	if err != nil {
+		return err
+	}
+	if today := CalendarDay(now.UnixMilli(), zone); today.Before(x.To) {
+		return fmt.Errorf("input %s is about days up to %v, and by the clock here it is %v in %s: put in an amount when its days are over", x.ID, x.To, today, p.Zone)
 	}
 	return nil
 }
