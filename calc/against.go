@@ -207,21 +207,20 @@ func (b *builder) unheld(m *Meter, c *Curve, s Span) []Deduction {
 	return []Deduction{d}
 }
 
-// doubts returns a line for each fall of a vintage that rule 8 took for a dip or a
-// correction without being certain: of what the register counted a second time nothing
-// was measured.
+// doubts returns a line for each dip, correction and spike of a vintage that rules 8 and 11
+// were not certain of: what the register counted a second time, or showed between, was not
+// measured.
 func (b *builder) doubts(m *Meter, c *Curve, s Span) (out []Deduction) {
 	c.Events(s, func(_ Date, e *Event) {
-		if e.Again.IsZero() || e.Cause != CauseDip && e.Cause != CauseCorrection || e.Cause == CauseDip && c.rated > 0 {
+		if e.Cause != CauseSpike && (e.Again.IsZero() || e.Cause != CauseDip && e.Cause != CauseCorrection) {
 			return
 		}
 		d := Deduction{Meter: m.Key, Cause: e.Cause, Rule: "report rule 2", From: e.From, To: e.To, TCO2: "0", year: s.Start.Year}
-		low := e.Before.Sub(e.Again)
-		if c.rated > 0 || low.Add(low).GreaterThan(e.Before) {
+		d.Note = e.note(&c.spec)
+		if most := c.possible(e.To - e.From).kWh(); e.Cause != CauseSpike && c.rated > 0 && e.Again.LessThan(most) {
 			d.KWh = e.Again.Neg()
-			d.Note = fmt.Sprintf("fell from %s kWh by %s kWh in all and counted on%swhat it counted a second time is added", e.Before, e.Again, moreIsLess)
+			d.Note += fmt.Sprintf("%sthe %s kWh by which it fell, with what %s kW makes from the reading before a fall to the one after, are added", moreIsLess, e.Again, c.spec.RatedKW)
 		} else {
-			d.Note = fmt.Sprintf("fell from %s kWh by %s kWh and counted on: whether it began anew nobody can say", e.Before, e.Again)
 			d.most(c, e.To-e.From)
 		}
 		d.Note = inUnit(d.Note, m)

@@ -89,8 +89,8 @@ func TestWhatWasNotMeasuredDoesNotPay(t *testing.T) {
 		{"never read", "", nil, "", "0", "own"},
 		{"not read any more, bounded", "10", nil, "2026-11-30T12:00 0\n2027-01-31T00:00 100", "240", ""},
 		{"fell and came back, without rated power", "", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 100\n2027-01-10T18:00 1\n2027-01-20T18:00 120\n2027-03-01T12:00 130", "0", "own"},
-		{"put back by little, without rated power", "", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 100\n2027-01-10T18:00 97.5\n2027-01-20T18:00 120\n2027-03-01T12:00 130", "2.5", ""},
-		{"put back and counted on", "10", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 6000\n2027-01-10T18:00 5900\n2027-01-20T18:00 6001\n2027-03-01T12:00 6500", "100", ""},
+		{"put back by little, without rated power", "", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 100\n2027-01-10T18:00 97.5\n2027-01-20T18:00 120\n2027-03-01T12:00 130", "0", "own"},
+		{"put back and counted on", "10", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 6000\n2027-01-10T18:00 5900\n2027-01-20T18:00 6001\n2027-03-01T12:00 6500", "160", ""}, // 100, and 6 h × 10 kW
 		{"a dip, by the way back", "1", nil, "2026-11-30T12:00 0\n2027-01-10T12:00 100\n2027-01-10T18:00 1\n2027-01-10T19:00 101\n2027-03-01T12:00 130", "0", ""},
 		{"no meter for a day", "10", func(p *Project) {
 			n := func(v string) *Number { return &Number{num(v)} }

@@ -100,11 +100,11 @@
 //  2. Of a meter that lowers ER, nothing is held back, and where it did not measure
 //     all that rated power makes in that time is added: an undecided fall, an
 //     exchange without values, no meter there, no reading at all up to the newest one
-//     of any meter, no value of a power that holds. What a register that was put back
-//     counted a second time is added too. Without rated power nobody can say how much
-//     it is at most: the line is marked unbounded, and the period cannot be sealed
-//     before it has one, the readings come or a person rules. So it is of a fall to half
-//     or less that was made up for, for without rated power that may have been a restart.
+//     of any meter, no value of a power that holds, a spike. Of a dip or a correction from
+//     which the register counted on it is what it may have counted a second time.
+//     Without rated power nobody can say how much any of that is at most: the line is
+//     marked unbounded, and the period cannot be sealed before it has one, the readings
+//     come or a person rules.
 //     Not to have measured must not pay.
 //  3. An input that no meter gave counts in the vintage that holds all of its days.
 //     One that reaches over an end of a period or a year counts nowhere. While one

@@ -8,6 +8,7 @@ type Fall struct {
 	From   Reading         `json:"from"`             // first reading below
 	Last   Reading         `json:"last"`             // newest reading below
 	Low    decimal.Decimal `json:"low"`              // lowest of them, kWh
+	Fell   decimal.Decimal `json:"fell"`             // by how much it fell in all, with what rated power made meanwhile, kWh
 	Faster bool            `json:"faster,omitempty"` // it has risen faster than rated power since, as no counting register can
 	Cause  string          `json:"cause,omitempty"`  // what it will be if it counts on: CauseRollover, CauseRestart or nothing
 	Start  Reading         `json:"start"`            // since when it has counted on
@@ -72,7 +73,11 @@ func (c *Curve) take(k *Closing, r Reading) {
 				cause = CauseRecovered
 			}
 		}
-		c.note(k, Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Again: k.InForce.KWh.Sub(f.Low), Count: 1})
+		e := Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Again: f.Fell, Count: 1}
+		if c.rated > 0 && c.faster(f.Last, r) {
+			e.Again = decimal.Zero // no register counts like that: it was never below
+		}
+		c.note(k, e)
 		k.Fall = nil
 	}
 	if sign > 0 {
@@ -118,13 +123,16 @@ func (c *Curve) faster(a, b Reading) bool {
 func (c *Curve) fall(k *Closing, r Reading) {
 	f := k.Fall
 	if f == nil {
-		k.Fall = &Fall{From: r, Last: r, Low: r.KWh}
+		k.Fall = &Fall{From: r, Last: r, Low: r.KWh, Fell: k.InForce.KWh.Sub(r.KWh).Add(c.possible(r.At - k.InForce.At).kWh())}
 		c.guess(k, r)
 		return
 	}
 	up, sign := rise(f.Last.KWh, r.KWh)
 	made := c.possible(r.At - f.Last.At)
 	f.Faster = f.Faster || c.rated > 0 && sign > 0 && up > made+c.slack
+	if sign < 0 {
+		f.Fell = f.Fell.Add(f.Last.KWh).Sub(r.KWh).Add(made.kWh())
+	}
 	f.Last = r
 	switch {
 	case sign < 0:
