@@ -201,6 +201,9 @@ func (e *Event) note(spec *Register) string {
 	case CauseGap:
 		return fmt.Sprintf("no reading for %v; the register showed %s kWh before and %s kWh after", span, e.Before, e.After)
 	case CauseDip:
+		if !e.Again.IsZero() {
+			return fmt.Sprintf("fell below %s kWh and was back at %s kWh: what is between is measured, and nothing else", e.Before, e.After)
+		}
 		return fmt.Sprintf("fell below %s kWh and was back at %s kWh: nothing is lost", e.Before, e.After)
 	case CauseRecovered:
 		return fmt.Sprintf("fell below %s kWh and counted on to %s kWh as fast as it may: if it was exchanged or restarted, more was made than is measured", e.Before, e.After)
