@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shopspring/decimal"
+
 	"kenshin/calc"
 )
 
@@ -47,6 +49,9 @@ func TestExamplesAsProjects(t *testing.T) {
 // asProject is a project of the year 2024 with the numbers of an example.
 func asProject(m *calc.Methodology, e *calc.Example) *calc.Project {
 	period := calc.Span{Start: calc.Date{Year: 2024, Month: time.January, Day: 1}, End: calc.Date{Year: 2024, Month: time.December, Day: 31}}
+	if y, ok := e.Parameters["Y"]; ok && m.Number == "KS-A1" {
+		period.End = calc.CalendarDay(time.Date(2024, 1, int(y.Mul(decimal.New(366, 0)).IntPart()), 12, 0, 0, 0, time.UTC).UnixMilli(), time.UTC)
+	}
 	if d, ok := e.Parameters["D"]; ok {
 		period.End = calc.CalendarDay(time.Date(2024, 1, int(d.IntPart()), 12, 0, 0, 0, time.UTC).UnixMilli(), time.UTC)
 	}

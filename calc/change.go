@@ -9,9 +9,10 @@ import (
 
 // Power is what rule 15 has made of the values of a power so far.
 type Power struct {
-	KWms decimal.Decimal `json:"kW_ms"`        // integral, kW × ms
-	At   int64           `json:"at,omitempty"` // ms UTC of the value that holds; 0 for none
-	KW   decimal.Decimal `json:"kW,omitzero"`  // that value
+	KWms decimal.Decimal `json:"kW_ms"`             // integral, kW × ms
+	At   int64           `json:"at,omitempty"`      // ms UTC of the value that holds; 0 for none
+	KW   decimal.Decimal `json:"kW,omitzero"`       // that value
+	Held int64           `json:"held_ms,omitempty"` // how long values have held, up to the newest sample
 }
 
 // integrate takes a sample of a power and returns the register that its integral
@@ -21,8 +22,11 @@ func (c *Curve) integrate(k *Closing, r Reading, good bool) decimal.Decimal {
 		k.Power = &Power{}
 	}
 	p := k.Power
-	if p.At != 0 && !p.KW.IsZero() {
-		p.KWms = p.KWms.Add(p.KW.Mul(decimal.New(min(r.At-p.At, c.spec.HoldMs), 0)))
+	if p.At != 0 {
+		held := min(r.At-p.At, c.spec.HoldMs)
+		if p.Held += held; !p.KW.IsZero() {
+			p.KWms = p.KWms.Add(p.KW.Mul(decimal.New(held, 0)))
+		}
 	}
 	p.At, p.KW = 0, decimal.Zero
 	if good {

@@ -104,8 +104,8 @@ func (c *checker) parameters(seen map[string]bool) {
 			c.fault(path+".per", fmt.Sprintf("%s: per %q", what, p.Per), fmt.Sprintf("want %s, %s, %s or %s", PerUnit, PerProject, PerDay, PerUnitDay))
 		}
 		switch {
-		case p.Calendar && (p.Unit != "d" || p.Monitored || len(p.Options) > 0 || p.daily()):
-			c.fault(path, what+": the calendar gives days", "write unit d, per unit or project, not monitored and without options")
+		case p.Calendar && (p.Unit != "d" && p.Unit != "a" || p.Monitored || len(p.Options) > 0 || p.daily()):
+			c.fault(path, what+": the calendar gives days and years", "write unit d or a, per unit or project, not monitored and without options")
 		case !p.Calendar && p.Monitored == (len(p.Options) == 0):
 			c.fault(path, what+": monitoring options belong to a monitored parameter, and only there", "")
 		case p.daily() && !p.Monitored:

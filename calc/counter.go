@@ -83,6 +83,7 @@ type Event struct {
 	To     int64           `json:"to"`               // ms UTC of the reading that ended it
 	Before decimal.Decimal `json:"before"`           // kWh of the register at From
 	After  decimal.Decimal `json:"after"`            // kWh of the register at To
+	Again  decimal.Decimal `json:"again,omitzero"`   // kWh that a register may have counted a second time after a fall that is over
 	Held   decimal.Decimal `json:"held,omitzero"`    // kWh held back from what can be claimed
 	Count  int             `json:"count"`            // how many, at least 1
 	Lost   bool            `json:"lost,omitempty"`   // what was made between From and To is not known and not measured

@@ -38,7 +38,7 @@ func boiler(t testing.TB) (*Project, *Methodology, func(string) *Curve) {
 			{Key: "water", Register: "site-1/water/flow", Parameter: "V", Counts: "m3", Hold: 2 * time.Hour},
 		},
 		Inputs:  []InputDecl{{Parameter: "FC", Option: "B", Role: RoleCheck}},
-		Decided: Decided{Inputs: []Input{{ID: "inv", Parameter: "FC", From: day("2026-03-01"), To: day("2026-03-10"), Value: num("20"), Unit: "kNm3", Document: "invoice", Evidence: hash, Who: "K. Sato"}}},
+		Decided: Decided{Inputs: []Input{{ID: "inv", Parameter: "FC", From: day("2026-03-01"), To: day("2026-03-04"), Value: num("20"), Unit: "kNm3", Document: "invoice", Evidence: hash, Who: "K. Sato"}}},
 	}
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestMetersOfOtherThings(t *testing.T) {
 	if v["PH_GJ"] != "548" || v["FC_kNm3"] != "25.856" || v["V_m3"] != "5.5" || v["PE_tCO2"] != "51.712" || v["RE_tCO2"] != "30.994444444" || v["ER_tCO2"] != "-21" {
 		t.Errorf("vintage %v", v)
 	}
-	if len(r.Comparisons) != 1 || r.Comparisons[0].Unit != "Nm3" || r.Comparisons[0].Counted.String() != "25600" || r.Comparisons[0].Compared.String() != "20000" || !r.Comparisons[0].Flag {
+	if len(r.Comparisons) != 1 || r.Comparisons[0].Unit != "Nm3" || r.Comparisons[0].Counted.String() != "25000" || r.Comparisons[0].Compared.String() != "20000" || !r.Comparisons[0].Flag {
 		t.Errorf("comparisons %+v", r.Comparisons)
 	}
 	text, err := json.Marshal(r)

@@ -288,7 +288,7 @@ func (c *Curve) note(k *Closing, e Event) {
 	apart := !counted && n < maxEvents && last >= 0 && (k.Events[last].To != e.From || k.opens(e.From))
 	if last >= 0 && !apart {
 		l := &k.Events[last]
-		l.To, l.After, l.Held, l.Count = e.To, e.After, l.Held.Add(e.Held), l.Count+1
+		l.To, l.After, l.Held, l.Again, l.Count = e.To, e.After, l.Held.Add(e.Held), l.Again.Add(e.Again), l.Count+1
 		return
 	}
 	k.Events = append(k.Events, e)
@@ -316,11 +316,17 @@ func (c *Curve) Last() Reading {
 // Pending returns the fall that was open at the end of a day and still is, as it
 // is now; nil when there is none.
 func (c *Curve) Pending(day Date) *Fall {
+	_, now := c.pending(day)
+	return now
+}
+
+// pending is Pending with the fall as it was at the end of the day.
+func (c *Curve) pending(day Date) (then, now *Fall) {
 	i := c.index(day.Next())
 	if i == 0 || c.days[i-1].Fall == nil || c.last().Fall == nil || c.days[i-1].Fall.From.At != c.last().Fall.From.At {
-		return nil
+		return nil, nil
 	}
-	return c.last().Fall
+	return c.days[i-1].Fall, c.last().Fall
 }
 
 // InForce returns the reading in force where a day begins: the newest accepted

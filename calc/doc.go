@@ -7,7 +7,7 @@
 // a curve was stored and restored between them. Where samples come from and where
 // closings are kept is left to others, and so is who may decide what is open.
 //
-// # Counter rules, version 2
+// # Counter rules, version 3
 //
 // The version is part of every report and every closing. A rule that changes
 // makes a new version, and closings of another version are not gone on from.
@@ -98,19 +98,35 @@
 //     the project: off what raises ER, onto what lowers it.
 //     Whether a meter raises or lowers ER is seen by giving the formulas one kWh more.
 //  2. Of a meter that lowers ER, nothing is held back, and where it did not measure
-//     (an undecided fall, an exchange without values, no reading at all up to the
-//     newest one of any meter) all that rated power makes in that time is added.
+//     all that rated power makes in that time is added: an undecided fall, an
+//     exchange without values, no meter there, no reading at all up to the newest one
+//     of any meter, no value of a power that holds, a spike. Of a dip or a correction from
+//     which the register counted on it is what it may have counted a second time.
+//     Without rated power nobody can say how much any of that is at most: the line is
+//     marked unbounded, and the period cannot be sealed before it has one, the readings
+//     come or a person rules.
 //     Not to have measured must not pay.
 //  3. An input that no meter gave counts in the vintage that holds all of its days.
 //     One that reaches over an end of a period or a year counts nowhere. While one
 //     counts nowhere, or a vintage has no amount of what comes as inputs, the
 //     report says so and the period cannot be sealed: nobody said that it is 0.
-//  4. Check meters and inputs that are only compared are in no total.
+//  4. Check meters and inputs that are only compared are in no total. An invoice is
+//     compared with what the meters counted on exactly its own local days.
 //  5. ER is rounded down to whole tonnes once for each vintage.
+//  6. The formulas give RE, PE and ER of a vintage. A methodology in which a part of
+//     them is fixed ex ante by itself, such as a reference per period, counts that part
+//     once for each evaluation: a period that goes over the end of a year is refused
+//     for it. A reference per year is multiplied by the years of the vintage, which the
+//     calendar gives: its days by those of its calendar year. Two halves are the whole.
+//  7. What reaches over the end of a vintage or a period (an undecided or decided fall, a
+//     gap, an exchange) shows on both sides of it, with the part of its time that is
+//     there. Energy that the register shows belongs to the day of the reading that ends it.
+//  8. Completeness counts from the first day of the period to its end, or to the newest
+//     reading of any meter, whichever is earlier, while the meter is installed.
 package calc
 
 // RulesVersion is the version of the counter rules above.
-const RulesVersion = 2
+const RulesVersion = 3
 
 const (
 	lagMs    = 5 * 60 * 1000        // how far a register may lag behind its plant, rule 7

@@ -150,9 +150,9 @@ func (e *expr) apply(v []*big.Rat) (*big.Rat, error) {
 		case v[1].Sign() != 0:
 			return out.Quo(v[0], v[1]), nil
 		case v[0].Sign() == 0:
-			return nil, errAt(e.column, "%w", errUndefined)
+			return nil, errAt(e.column, "%w: %w", errUndefined, e.args[1].zero())
 		}
-		return nil, errAt(e.column, "division by zero")
+		return nil, errAt(e.column, "division by zero: %w", e.args[1].zero())
 	case "neg":
 		return out.Neg(v[0]), nil
 	case "convert":
@@ -164,6 +164,27 @@ func (e *expr) apply(v []*big.Rat) (*big.Rat, error) {
 	default: // max
 		return slices.MaxFunc(v, (*big.Rat).Cmp), nil
 	}
+}
+
+// zeroError names what is 0 and something is divided by.
+type zeroError struct {
+	text    string
+	symbols []string // in it
+}
+
+func (z *zeroError) Error() string { return z.text + " is 0" }
+
+// zero is the error of an expression that something is divided by and that is 0.
+func (e *expr) zero() error {
+	z := &zeroError{}
+	z.text = e.write(func(e *expr) string {
+		if e.op != "symbol" && e.op != "term" {
+			return ""
+		}
+		z.symbols = append(z.symbols, e.symbol)
+		return e.symbol
+	})
+	return z
 }
 
 // find returns the value of the row that x falls into.

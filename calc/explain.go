@@ -55,9 +55,7 @@ func (e *explainer) line(text string, number any, unit string) {
 	e.print("  %-66s %20s %s", text, fmt.Sprint(number), unit)
 }
 
-func (e *explainer) local(ms int64) string {
-	return time.UnixMilli(ms).In(e.zone).Format("2006-01-02 15:04:05 -07:00")
-}
+func (e *explainer) local(ms int64) string { return local(ms, e.zone) }
 
 func (e *explainer) head() {
 	r, p := e.report, e.project
@@ -117,12 +115,24 @@ func (e *explainer) meter(i int) {
 		}
 		e.print("  calculated, not measured: integral of a %s, each value holds until the next, %v at most", of, m.Hold)
 	}
+	if rated, _, _ := m.rating(); !rated.IsZero() {
+		e.print("  rated %s %s (%s)", rated, strings.Replace(unit+"/h", "kWh/h", "kW", 1), m.RatedSource)
+	}
 	for k := range m.Records {
 		x := &m.Records[k]
-		e.print("  serial %s, class %s, installed %v", x.Serial, x.Class, x.Installed.Format(time.RFC3339))
+		text := fmt.Sprintf("  serial %s, class %s, installed %v", x.Serial, x.Class, x.Installed.Format(time.RFC3339))
+		if !x.Removed.IsZero() {
+			text += ", removed " + x.Removed.Format(time.RFC3339)
+		}
+		if !x.Ratio.IsZero() {
+			text += ", ratio " + x.Ratio.String()
+		}
+		e.print("%s", text)
 	}
 	if r.First == nil {
 		e.print("  nothing was read")
+		e.deducted(i)
+		e.complete(&r)
 		return
 	}
 	from, to := e.report.Period.Start, e.report.Period.End.Next()
@@ -133,22 +143,43 @@ func (e *explainer) meter(i int) {
 		e.line("registers that ended between, less where the next ones began", base, unit)
 	}
 	e.line("measured", r.MeasuredKWh, unit)
-	for k := range e.lines[i] {
-		d := &e.lines[i][k]
-		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, d.TCO2), d.KWh.Neg(), unit)
-		e.print("      %s to %s", e.local(d.From), e.local(d.To))
-		e.print("      %s", d.Note)
-	}
-	e.line("claimable", r.ClaimableKWh, unit)
+	e.deducted(i)
 	e.print("  readings %d, brought in by an operator %d", r.Readings, r.Imported)
-	if q := r.Completeness; q != nil {
-		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
-	}
+	e.complete(&r)
 	if n := len(r.Unread); n > 0 {
 		e.print("  days without a reading of their own, their energy is in the next that has one: %d, the first %s", n, r.Unread[0])
 	}
 	for _, v := range r.Events {
 		e.print("  %s (%s), %s to %s, %s %s by the register: %s", v.Cause, v.Rule, e.local(v.From), e.local(v.To), v.KWh, unit, v.Note)
+	}
+}
+
+// deducted writes the lines of a meter and what they leave.
+func (e *explainer) deducted(i int) {
+	m := &e.project.Meters[i]
+	for k := range e.lines[i] {
+		d := &e.lines[i][k]
+		amount, tonnes := d.KWh.Neg().String(), d.TCO2
+		if d.Unbounded {
+			amount, tonnes = "unbounded", "unbounded"
+		}
+		e.line(fmt.Sprintf("%s (%s) in %d, %s tCO2", d.Cause, d.Rule, d.year, tonnes), amount, m.Base())
+		e.print("      %s to %s", e.local(d.From), e.local(d.To))
+		e.print("      %s", d.Note)
+	}
+	r, label := e.meters[m.Key], "claimable"
+	switch {
+	case m.Role == RoleCheck:
+		label = "with its lines, in no total"
+	case r.ClaimableKWh.GreaterThan(r.MeasuredKWh):
+		label = "taken, as more of it means less ER"
+	}
+	e.line(label, r.ClaimableKWh, m.Base())
+}
+
+func (e *explainer) complete(r *MeterReport) {
+	if q := r.Completeness; q != nil {
+		e.print("  completeness %s %%, days below 95 %%: %d", q.Percent, len(q.Short))
 	}
 }
 
@@ -179,7 +210,14 @@ func (e *explainer) lists() {
 		if c.Flag {
 			flag = ", more than 3 %: explain it"
 		}
-		e.print("  %s%s: counted %s %s, %s says %s: %s %%%s", c.Parameter, of(c.UnitName), c.Counted, c.Unit, c.With, c.Compared, c.Percent, flag)
+		days := ""
+		if c.From != (Date{}) {
+			days = fmt.Sprintf(" on %v..%v", c.From, c.To)
+		}
+		if c.Note != "" {
+			flag += "; " + c.Note
+		}
+		e.print("  %s%s%s: counted %s %s, %s says %s: %s %%%s", c.Parameter, of(c.UnitName), days, c.Counted, c.Unit, c.With, c.Compared, cmp.Or(c.Percent, "no"), flag)
 	}
 }
 
@@ -198,6 +236,9 @@ func (e *explainer) vintage(s *step) {
 			sign = "and"
 		}
 		e.print("  meter %s: %s measured %s %s by its lines = %s %s", m.Key, measured, sign, held.Abs(), measured.Sub(held), m.Base())
+		if len(e.steps) > 1 && e.curves[i].First().At != 0 {
+			e.course(e.curves[i], s.span)
+		}
 	}
 	for i := range e.methodology.Parameters {
 		a := &e.methodology.Parameters[i]
@@ -230,6 +271,16 @@ func (e *explainer) vintage(s *step) {
 	}
 }
 
+// course writes the readings between which something was measured in a vintage.
+func (e *explainer) course(c *Curve, s Span) {
+	a, z := c.InForce(s.Start), c.InForce(s.End.Next())
+	text := fmt.Sprintf("measured: %s at %s less %s at %s", z.KWh, e.local(z.At), a.KWh, e.local(a.At))
+	if base := c.Energy(s.Start, s.End.Next()).Sub(z.KWh).Add(a.KWh); !base.IsZero() {
+		text += fmt.Sprintf(", and %s of registers that ended between, less where the next ones began", base)
+	}
+	e.print("      %s", text)
+}
+
 // daily writes the parameters that have a value for each day, a day on each line.
 func (e *explainer) daily(s *step) {
 	d := s.span.Start
@@ -260,7 +311,9 @@ func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
 	from := "monitored"
 	switch {
 	case a.Calendar:
-		from = "calendar"
+		if from = "calendar"; a.Unit == "a" {
+			from = fmt.Sprintf("calendar: days of the vintage by days of the year, %s exactly", v.RatString())
+		}
 	case !a.Monitored:
 		x, ok := e.project.Units[unit].Parameters[a.Symbol]
 		if !ok {

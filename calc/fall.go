@@ -8,6 +8,8 @@ type Fall struct {
 	From   Reading         `json:"from"`             // first reading below
 	Last   Reading         `json:"last"`             // newest reading below
 	Low    decimal.Decimal `json:"low"`              // lowest of them, kWh
+	Fell   decimal.Decimal `json:"fell"`             // by how much it fell in all, with what rated power made meanwhile, kWh
+	Owed   decimal.Decimal `json:"owed"`             // how much of what it fell it has not come back faster than it can count, kWh
 	Faster bool            `json:"faster,omitempty"` // it has risen faster than rated power since, as no counting register can
 	Cause  string          `json:"cause,omitempty"`  // what it will be if it counts on: CauseRollover, CauseRestart or nothing
 	Start  Reading         `json:"start"`            // since when it has counted on
@@ -15,6 +17,9 @@ type Fall struct {
 	Spare  micro           `json:"spare,omitempty"`  // State.Spare, if it counts from Start
 	Rises  int             `json:"rises,omitempty"`  // how often it has risen since Start
 }
+
+// returns takes a rise faster than any register counts off what has fallen and is not back.
+func (f *Fall) returns(r Reading) { f.Owed = f.Owed.Sub(r.KWh).Add(f.Last.KWh) }
 
 // Leap is a jump, with what to go back to should it turn out to be a spike.
 type Leap struct {
@@ -72,7 +77,14 @@ func (c *Curve) take(k *Closing, r Reading) {
 				cause = CauseRecovered
 			}
 		}
-		c.note(k, Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Count: 1})
+		e := Event{Cause: cause, From: k.InForce.At, To: r.At, Before: k.InForce.KWh, After: r.KWh, Again: f.Fell, Count: 1}
+		if c.rated > 0 && c.faster(f.Last, r) {
+			f.returns(r)
+			if !f.Owed.IsPositive() {
+				e.Again = decimal.Zero // no register counts like that: it was never below
+			}
+		}
+		c.note(k, e)
 		k.Fall = nil
 	}
 	if sign > 0 {
@@ -118,13 +130,20 @@ func (c *Curve) faster(a, b Reading) bool {
 func (c *Curve) fall(k *Closing, r Reading) {
 	f := k.Fall
 	if f == nil {
-		k.Fall = &Fall{From: r, Last: r, Low: r.KWh}
+		k.Fall = &Fall{From: r, Last: r, Low: r.KWh, Owed: k.InForce.KWh.Sub(r.KWh), Fell: k.InForce.KWh.Sub(r.KWh).Add(c.possible(r.At - k.InForce.At).kWh())}
 		c.guess(k, r)
 		return
 	}
 	up, sign := rise(f.Last.KWh, r.KWh)
 	made := c.possible(r.At - f.Last.At)
-	f.Faster = f.Faster || c.rated > 0 && sign > 0 && up > made+c.slack
+	if c.rated > 0 && sign > 0 && up > made+c.slack {
+		f.Faster = true
+		f.returns(r)
+	}
+	if sign < 0 {
+		drop := f.Last.KWh.Sub(r.KWh)
+		f.Owed, f.Fell = f.Owed.Add(drop), f.Fell.Add(drop).Add(made.kWh())
+	}
 	f.Last = r
 	switch {
 	case sign < 0:

@@ -3,10 +3,10 @@ package calc
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math/big"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/shopspring/decimal"
 )
@@ -115,6 +115,18 @@ func (p *Project) CheckDecided(m *Methodology) error {
 	return nil
 }
 
+// CheckInput reports an input that a person gives now about days that are not over.
+func (p *Project) CheckInput(x *Input, now time.Time) error {
+	zone, err := p.Location()
+	if err != nil {
+		return err
+	}
+	if today := CalendarDay(now.UnixMilli(), zone); today.Before(x.To) {
+		return fmt.Errorf("input %s is about days up to %v, and by the clock here it is %v in %s: put in an amount when its days are over", x.ID, x.To, today, p.Zone)
+	}
+	return nil
+}
+
 // checkInputs reports declarations of inputs that do not hold.
 func (p *Project) checkInputs() error {
 	seen := make(map[string]bool)
@@ -160,7 +172,10 @@ func (b *builder) inputsOf() {
 		if d := b.project.decl(&x); d != nil {
 			r.Option, r.Role = d.Option, d.Role
 		}
-		if !period.Contains(x.From) || !period.Contains(x.To) || x.From.Year != x.To.Year {
+		switch {
+		case r.Role == RoleCheck:
+			r.Counts, r.Note = "", "only compared, on its own days"
+		case !period.Contains(x.From) || !period.Contains(x.To) || x.From.Year != x.To.Year:
 			r.Counts, r.Note = "", "it reaches over an end of the period or of the year; nothing is split by days: put in the parts, each with its document"
 		}
 		b.report.Inputs = append(b.report.Inputs, r)
@@ -210,80 +225,4 @@ func (b *builder) addInputs(s Span, in *inputs, amounts map[string]*big.Rat) {
 		}
 		amounts[x.Parameter].Add(amounts[x.Parameter], x.Value.Rat())
 	}
-}
-
-// Comparison sets a check meter or invoices beside what is counted. What is
-// counted is used, always.
-type Comparison struct {
-	With      string          `json:"with"` // check meter, or "inputs"
-	Parameter string          `json:"parameter"`
-	UnitName  string          `json:"unit_i,omitempty"`
-	Unit      string          `json:"unit"`
-	Counted   decimal.Decimal `json:"counted"`
-	Compared  decimal.Decimal `json:"compared"`
-	Percent   string          `json:"percent"` // (counted − compared) ÷ compared, 2 decimals; "" without a value to compare
-	Flag      bool            `json:"flag"`    // more than 3 % apart: a verifier will ask
-}
-
-func (b *builder) compare() {
-	meters := b.project.Meters
-	for i := range meters {
-		m := &meters[i]
-		if m.Role == RoleCheck && m.Parameter != "" && b.meters[m.Key].First != nil {
-			b.comparison(m.Key, m.feeds(), m.Unit, b.meters[m.Key].MeasuredKWh)
-		}
-	}
-	type key struct {
-		of   counts
-		unit string
-	}
-	sums := make(map[key]decimal.Decimal)
-	for i := range b.report.Inputs {
-		x := &b.report.Inputs[i]
-		if x.Role != RoleCheck || x.Counts == "" {
-			continue
-		}
-		base := "kWh" // what the meters of the parameter count in
-		for k := range meters {
-			if m := &meters[k]; m.Role == RoleCounts && m.Parameter == x.Parameter {
-				base = m.Base()
-			}
-		}
-		factor, err := conversion(unit{base: 1}, x.Unit)
-		if err != nil {
-			continue
-		}
-		amount := new(big.Rat).Quo(x.Value.Rat(), factor)
-		d, _ := decimal.NewFromString(amount.FloatString(displayDecimals))
-		at := key{counts{x.Parameter, base}, x.UnitName}
-		sums[at] = sums[at].Add(d)
-	}
-	order := func(x, y key) int { return cmp.Or(cmp.Compare(x.of.symbol, y.of.symbol), cmp.Compare(x.unit, y.unit)) }
-	for _, at := range slices.SortedFunc(maps.Keys(sums), order) {
-		b.comparison("inputs", at.of, at.unit, sums[at])
-	}
-}
-
-func (b *builder) comparison(with string, of counts, unit string, compared decimal.Decimal) {
-	c := Comparison{With: with, Parameter: of.symbol, UnitName: unit, Unit: of.base, Compared: compared}
-	other := false // meters of the parameter count in another unit
-	for i := range b.project.Meters {
-		m := &b.project.Meters[i]
-		switch {
-		case m.Role != RoleCounts || m.Parameter != of.symbol || unit != "" && m.UnitName() != unit:
-		case m.feeds() == of:
-			c.Counted = c.Counted.Add(b.meters[m.Key].MeasuredKWh)
-		default:
-			other = true
-		}
-	}
-	if other {
-		return // nothing that can be set beside it exactly
-	}
-	if !compared.IsZero() {
-		r := new(big.Rat).Quo(c.Counted.Sub(compared).Rat(), compared.Rat())
-		c.Percent = r.Mul(r, big.NewRat(100, 1)).FloatString(2)
-		c.Flag = r.Abs(r).Cmp(big.NewRat(3, 1)) > 0
-	}
-	b.report.Comparisons = append(b.report.Comparisons, c)
 }

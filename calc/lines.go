@@ -14,6 +14,7 @@ import (
 const (
 	CauseCalibration = "calibration" // report rule 1
 	CauseUnread      = "unread"      // report rule 2
+	CauseUnheld      = "no value"    // report rule 2
 )
 
 // rules names the rule of each cause.
@@ -52,35 +53,91 @@ func inUnit(note string, m *Meter) string {
 // deductions returns the lines of a meter, in the order of their time.
 func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 	var out []Deduction
-	spec := c.Spec()
-	c.Events(b.report.Period, func(day Date, e *Event) {
-		if e.takes() {
-			out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To,
-				KWh: e.Held, TCO2: "0", Note: inUnit(e.note(&spec), m), year: day.Year, day: day})
+	period, spec := b.report.Period, c.Spec()
+	line := func(e *Event) Deduction {
+		return Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, KWh: e.Held, TCO2: "0", Note: inUnit(e.note(&spec), m)}
+	}
+	c.Events(period, func(day Date, e *Event) {
+		switch d := line(e); {
+		case e.unmeasured():
+			out = append(out, b.spread(d)...)
+		case e.takes():
+			d.year, d.day = day.Year, day
+			out = append(out, d)
 		}
 	})
-	if f := c.Pending(b.report.Period.End); f != nil {
+	c.across(period.End, b.end(), func(e *Event) {
+		if e.unmeasured() {
+			out = append(out, b.spread(line(e))...)
+		}
+	})
+	if then, now := c.pending(period.End); now != nil {
 		stands := c.Last()
-		out = append(out, Deduction{Meter: m.Key, Cause: CauseFall, Rule: "counter rule 8", From: stands.At, To: f.Last.At,
-			TCO2: "0", Note: inUnit(f.note(stands), m), year: b.report.Period.End.Year})
+		out = append(out, b.spread(Deduction{Meter: m.Key, Cause: CauseFall, Rule: "counter rule 8", From: stands.At, To: now.Last.At,
+			TCO2: "0", Note: inUnit(now.note(stands, then), m)})...)
 	}
-	if e := c.opening(b.report.Period.End); e != nil {
-		out = append(out, Deduction{Meter: m.Key, Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, TCO2: "0",
-			Note: e.Detail + "; the new register was not read yet", year: b.report.Period.End.Year})
+	if e := c.opening(period.End); e != nil {
+		d := line(e)
+		d.Note = e.Detail + "; the new register was not read yet"
+		out = append(out, b.spread(d)...)
 	}
 	slices.SortStableFunc(out, func(x, y Deduction) int { return cmp.Or(cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To)) })
 	return out
+}
+
+// unmeasured reports whether an event is about a time in which nothing was measured, or
+// perhaps not all. Each vintage has its part of such a time.
+func (e *Event) unmeasured() bool { return e.Lost || e.Cause == CauseRecovered }
+
+// end returns when the period ends, ms UTC.
+func (b *builder) end() int64 { return b.calendar[len(b.calendar)-1].start }
+
+// spread gives each vintage its part of a line.
+func (b *builder) spread(d Deduction) (out []Deduction) {
+	for _, v := range b.report.Period.Vintages() {
+		start, end := v.Start.startMs(b.zone), v.End.Next().startMs(b.zone)
+		part := d
+		part.From, part.To, part.year, part.day = max(d.From, start), min(d.To, end), v.Start.Year, v.Start
+		switch {
+		case d.From == d.To && (d.To <= start || end < d.To), d.From < d.To && part.To <= part.From:
+			continue
+		case part.From != d.From || part.To != d.To:
+			part.Note += fmt.Sprintf("; this is the part in %d, in all it is from %s to %s", part.year, local(d.From, b.zone), local(d.To, b.zone))
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+// across calls fn for the events of later days that began by the end of a day, at ms:
+// what they are was not known by then.
+func (c *Curve) across(day Date, ms int64, fn func(*Event)) {
+	for i := c.index(day.Next()); i < len(c.days); i++ {
+		k := &c.days[i]
+		for j := range k.Events {
+			if e := &k.Events[j]; e.From < ms {
+				fn(e)
+			}
+		}
+		if k.Out || k.Opening == nil && k.InForce.At >= ms && k.Still >= ms && (k.Leap == nil || k.Leap.Before.At >= ms) {
+			return
+		}
+	}
 }
 
 // events returns what a meter's counter did that holds nothing back.
 func (b *builder) events(m *Meter, c *Curve) []MeterEvent {
 	var out []MeterEvent
 	spec := c.Spec()
+	add := func(e *Event) *MeterEvent {
+		out = append(out, MeterEvent{Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, Note: inUnit(e.note(&spec), m)})
+		return &out[len(out)-1]
+	}
 	c.Events(b.report.Period, func(_ Date, e *Event) {
 		if e.takes() {
 			return
 		}
-		k := MeterEvent{Cause: e.Cause, Rule: ruleOf(e), From: e.From, To: e.To, Note: inUnit(e.note(&spec), m)}
+		k := add(e)
 		switch e.Cause {
 		case CauseRollover:
 			k.KWh = spec.Modulus.Sub(e.Before).Add(e.After)
@@ -89,7 +146,11 @@ func (b *builder) events(m *Meter, c *Curve) []MeterEvent {
 				k.KWh = decimal.Zero
 			}
 		}
-		out = append(out, k)
+	})
+	c.across(b.report.Period.End, b.end(), func(e *Event) {
+		if !e.unmeasured() {
+			add(e).Note += "; it reaches over the end of the period: what the register counted across it is on " + ClosingDay(e.To, b.zone).String()
+		}
 	})
 	slices.SortStableFunc(out, func(x, y MeterEvent) int { return cmp.Or(cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To)) })
 	return out
@@ -131,29 +192,6 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 	return out
 }
 
-// unread returns the spans of a vintage before the first and after the newest
-// reading of a meter, up to the newest of any meter.
-func (b *builder) unread(m *Meter, c *Curve, s Span) []Deduction {
-	start, end := s.Start.startMs(b.zone), min(s.End.Next().startMs(b.zone), b.newest)
-	var out []Deduction
-	add := func(from, to int64) {
-		if to-from > c.gap {
-			out = append(out, Deduction{Meter: m.Key, Cause: CauseUnread, Rule: "report rule 2", From: from, To: to, TCO2: "0", Note: "no reading in this time", year: s.Start.Year})
-		}
-	}
-	if c.First().At == 0 {
-		add(start, end)
-		return out
-	}
-	add(start, min(c.First().At, end))
-	last := c.Last().At
-	if f := c.last().Fall; f != nil {
-		last = f.Last.At
-	}
-	add(max(last, start), end)
-	return out
-}
-
 // note says in a line what happened.
 func (e *Event) note(spec *Register) string {
 	span := time.Duration(e.To-e.From) * time.Millisecond
@@ -163,6 +201,9 @@ func (e *Event) note(spec *Register) string {
 	case CauseGap:
 		return fmt.Sprintf("no reading for %v; the register showed %s kWh before and %s kWh after", span, e.Before, e.After)
 	case CauseDip:
+		if !e.Again.IsZero() {
+			return fmt.Sprintf("fell below %s kWh and was back at %s kWh: what is between is measured, and nothing else", e.Before, e.After)
+		}
 		return fmt.Sprintf("fell below %s kWh and was back at %s kWh: nothing is lost", e.Before, e.After)
 	case CauseRecovered:
 		return fmt.Sprintf("fell below %s kWh and counted on to %s kWh as fast as it may: if it was exchanged or restarted, more was made than is measured", e.Before, e.After)
@@ -208,11 +249,17 @@ func (e *Event) changed() string {
 	return fmt.Sprintf("%s; ended at %s kWh, began at %s kWh", e.Detail, e.Before, e.After)
 }
 
-func (f *Fall) note(stands Reading) string {
+// note says what is known of a fall that is pending, and how it stood at the end of a
+// period.
+func (f *Fall) note(stands Reading, then *Fall) string {
 	what := "undecided"
 	if f.Cause != "" {
 		what = "it will be a " + f.Cause + " if it counts on"
 	}
-	return "fell from " + stands.KWh.String() + " to " + f.From.KWh.String() + " kWh and is at " + f.Last.KWh.String() + " kWh now: " + what +
+	at := "is at " + f.Last.KWh.String() + " kWh now"
+	if then.Last.At != f.Last.At {
+		at = "was at " + then.Last.KWh.String() + " kWh at the end of the period and " + at
+	}
+	return "fell from " + stands.KWh.String() + " to " + f.From.KWh.String() + " kWh, " + at + ": " + what +
 		"; what it counted since, " + f.Last.KWh.Sub(f.Low).String() + " kWh, is not measured"
 }

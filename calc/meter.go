@@ -52,19 +52,24 @@ func (t Instant) MarshalText() ([]byte, error) { return []byte(t.Format(time.RFC
 // Ruling is what a person has decided about a counter. It changes no reading: it
 // says which are accepted, and where one register ends and another begins.
 type Ruling struct {
-	Meter      string           `json:"meter"`                 // Meter.Key
-	Cause      string           `json:"cause"`                 // CauseDip or CauseSpike of a span; CauseRestart, CauseReplacement, CauseCorrection or CauseRollover of an instant
-	From       Instant          `json:"from"`                  // first instant that it is about
-	To         Instant          `json:"to,omitzero"`           // last one, of a span
-	FinalKWh   *decimal.Decimal `json:"final_kWh,omitempty"`   // what the register showed at From as it ended
-	InitialKWh *decimal.Decimal `json:"initial_kWh,omitempty"` // what it showed as it began
-	Evidence   string           `json:"evidence,omitempty"`    // SHA-256 of a document
+	Meter      string           `json:"meter"`                   // Meter.Key
+	Cause      string           `json:"cause"`                   // CauseDip or CauseSpike of a span; CauseRestart, CauseReplacement, CauseCorrection or CauseRollover of an instant
+	From       Instant          `json:"from"`                    // first instant that it is about
+	To         Instant          `json:"to,omitzero"`             // last one, of a span
+	FinalKWh   *decimal.Decimal `json:"final_kWh,omitempty"`     // what the register showed at From as it ended, times the ratio of its record
+	InitialKWh *decimal.Decimal `json:"initial_kWh,omitempty"`   // what it showed as it began, likewise
+	FinalVal   *decimal.Decimal `json:"final_value,omitempty"`   // in place of the two above, of a meter that counts something else than kWh; older records have those
+	InitialVal *decimal.Decimal `json:"initial_value,omitempty"` // of such a meter
+	Evidence   string           `json:"evidence,omitempty"`      // SHA-256 of a document
 	Who        string           `json:"who"`
 	Why        string           `json:"why"`
 }
 
 // span reports whether a ruling is about a span of readings.
 func (r *Ruling) span() bool { return r.Cause == CauseDip || r.Cause == CauseSpike }
+
+func (r *Ruling) final() *decimal.Decimal   { return cmp.Or(r.FinalVal, r.FinalKWh) }
+func (r *Ruling) initial() *decimal.Decimal { return cmp.Or(r.InitialVal, r.InitialKWh) }
 
 func (r *Ruling) validate() error {
 	switch {
@@ -74,7 +79,7 @@ func (r *Ruling) validate() error {
 		return fmt.Errorf("ruling on meter %s: say from when", r.Meter)
 	case r.span() && (r.To.IsZero() || r.To.Before(r.From.Time)):
 		return fmt.Errorf("ruling on meter %s: a %s is a span of readings; give its end, not before its beginning", r.Meter, r.Cause)
-	case r.span() && (r.FinalKWh != nil || r.InitialKWh != nil):
+	case r.span() && (r.final() != nil || r.initial() != nil):
 		return fmt.Errorf("ruling on meter %s: in a %s the register goes on; it has no final and initial value", r.Meter, r.Cause)
 	case r.span():
 		return nil
@@ -83,7 +88,7 @@ func (r *Ruling) validate() error {
 			CauseDip, CauseSpike, CauseRestart, CauseReplacement, CauseCorrection, CauseRollover)
 	case !r.To.IsZero():
 		return fmt.Errorf("ruling on meter %s: a %s is at one instant; leave out its end", r.Meter, r.Cause)
-	case r.Cause == CauseRollover && (r.FinalKWh == nil || r.InitialKWh == nil):
+	case r.Cause == CauseRollover && (r.final() == nil || r.initial() == nil):
 		return fmt.Errorf("ruling on meter %s: a rollover ends at its modulus and begins at 0; give both as final and initial value", r.Meter)
 	}
 	return nil
@@ -182,11 +187,11 @@ func (p *Project) register(m *Meter) Register {
 		case r.span():
 			out.Excluded = append(out.Excluded, Exclusion{r.From.UnixMilli(), r.To.UnixMilli(), r.Cause, why})
 		default:
-			out.Changes = append(out.Changes, Change{At: r.From.UnixMilli(), Cause: r.Cause, Final: r.FinalKWh, Initial: r.InitialKWh, Why: why})
+			out.Changes = append(out.Changes, Change{At: r.From.UnixMilli(), Cause: r.Cause, Final: r.final(), Initial: r.initial(), Why: why})
 		}
 	}
 	slices.SortStableFunc(out.Changes, func(a, b Change) int { return cmp.Compare(a.At, b.At) })
-	out.Changes = slices.CompactFunc(out.Changes, func(a, b Change) bool { return a.At == b.At })
+	out.Changes = oneEach(out.Changes)
 	factor := out.Factor
 	for i := range out.Changes { // a change that says nothing of it leaves the ratio as it is
 		k := &out.Changes[i]
@@ -194,6 +199,19 @@ func (p *Project) register(m *Meter) Register {
 			factor = k.Factor
 		}
 		k.Factor = factor
+	}
+	return out
+}
+
+// oneEach leaves one change of each instant: what a record says holds before a ruling,
+// and says that the other has no effect.
+func oneEach(in []Change) (out []Change) {
+	for _, x := range in {
+		if n := len(out) - 1; n >= 0 && out[n].At == x.At {
+			out[n].Why += "; of the same instant and without effect: " + x.Why
+			continue
+		}
+		out = append(out, x)
 	}
 	return out
 }

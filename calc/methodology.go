@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"time"
 )
 
 // Methodology is what a file in configs/methodologies says: formulas and the
@@ -51,7 +52,7 @@ type Parameter struct {
 	Description string   `yaml:"description"`
 	Unit        string   `yaml:"unit"`
 	Monitored   bool     `yaml:"monitored"` // measured ex post; otherwise fixed ex ante by the project
-	Calendar    bool     `yaml:"calendar"`  // the number of days of the vintage, which no meter gives
+	Calendar    bool     `yaml:"calendar"`  // the length of the vintage, which no meter gives: its days, or in unit a its days by those of its calendar year
 	Per         string   `yaml:"per"`       // PerUnit, PerProject, PerDay or PerUnitDay
 	Options     []string `yaml:"options"`   // monitoring options A, B, C, when monitored
 	Signed      bool     `yaml:"signed"`    // a net amount, which an input may give as negative: emissions less removals
@@ -205,15 +206,19 @@ func (m *Methodology) list(monitored bool) string {
 // count fills in the parameters that the calendar gives.
 func (m *Methodology) count(in *inputs, s Span) {
 	in.days = daysOf(s)
-	days := int64(in.days)
+	year := Span{Date{s.Start.Year, time.January, 1}, Date{s.Start.Year, time.December, 31}}
 	for i := range m.Parameters {
 		p := &m.Parameters[i]
 		if !p.Calendar {
 			continue
 		}
-		in.project[p.Symbol] = big.NewRat(days, 1)
+		length := big.NewRat(int64(in.days), 1)
+		if p.Unit == "a" {
+			length.SetFrac64(int64(in.days), int64(daysOf(year)))
+		}
+		in.project[p.Symbol] = length
 		for k := range in.units {
-			in.units[k].values[p.Symbol] = big.NewRat(days, 1)
+			in.units[k].values[p.Symbol] = length
 		}
 	}
 }

@@ -92,3 +92,8 @@ func location(name string) (*time.Location, error) {
 	}
 	return zone, nil
 }
+
+// local writes an instant as it is read on the calendar of a project.
+func local(ms int64, zone *time.Location) string {
+	return time.UnixMilli(ms).In(zone).Format("2006-01-02 15:04:05 -07:00")
+}

@@ -340,7 +340,13 @@ func (p *Project) Fits(m *Methodology) error {
 			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf("input of %s: methodology %v has one for each unit; name the unit", d.Parameter, p.Methodology))
 		}
 	}
-	return p.complete(m)
+	if err := p.complete(m); err != nil {
+		return err
+	}
+	if err := p.checkZero(m); err != nil {
+		return err
+	}
+	return p.checkFixed(m)
 }
 
 // fit checks values against the parameters of a methodology.

@@ -120,10 +120,10 @@ func (r *Report) Of(m *Meter) MeterReport {
 		First: standing(c.First), Last: standing(c.Last), Readings: c.Readings, Imported: c.Imported, Completeness: c.Completeness}
 }
 
-// Completeness says how many readings came of those expected, percent with two
-// decimals, cut off. More than expected is 100.
+// Completeness says how many readings came of those expected while the meter was
+// installed, percent with two decimals, cut off. More than expected is 100.
 type Completeness struct {
-	Percent string            `json:"percent"` // of the period, from its first day to the newest reading
+	Percent string            `json:"percent"` // of the period, from its first day to its end or the newest reading of any meter, whichever is earlier
 	Short   map[string]string `json:"short"`   // days below 95 %, with their percent
 }
 
@@ -167,7 +167,9 @@ type Deduction struct {
 	Amount decimal.Decimal `json:"amount,omitzero"` // of such a meter, in Unit
 	Unit   string          `json:"unit,omitempty"`
 	TCO2   string          `json:"tCO2"` // by how much ER would be higher with it, before rounding
-	Note   string          `json:"note"`
+	// Unbounded says that nobody can say how much at most was not measured: the period cannot be sealed.
+	Unbounded bool   `json:"unbounded,omitempty"`
+	Note      string `json:"note"`
 
 	year int  // vintage it belongs to
 	day  Date // of a line that holds something back
@@ -242,6 +244,8 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		if len(c.days) > 0 {
 			b.newest = max(b.newest, c.last().Newest.At)
 		}
+	}
+	for i, c := range b.curves {
 		b.meter(&p.Meters[i], c)
 	}
 	b.months()
@@ -251,7 +255,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 	for _, v := range r.Period.Vintages() {
 		n, err := b.vintage(v)
 		if err != nil {
-			return nil, fmt.Errorf("project %s, vintage %d: %w", p.Reference, v.Start.Year, err)
+			return nil, fmt.Errorf("project %s, period %v, vintage %d: %w%s", p.Reference, r.Period, v.Start.Year, err, m.zeroRemedy(err))
 		}
 		b.split(v.Start.Year, n)
 		er.Add(er, n)
@@ -421,49 +425,6 @@ func (b *builder) place(d Date) int {
 	i, _ := slices.BinarySearchFunc(b.calendar, d, func(x dayOf, d Date) int { return x.day.Compare(d) })
 	return i
 }
-
-// completeness counts readings, and compares them with how many were to come.
-func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
-	last := Date{}
-	c.Days(b.report.Period, func(k *Closing) {
-		r.Readings += k.Readings
-		r.Imported += k.Imported
-		last = k.Day
-	})
-	every := m.Every.Milliseconds()
-	if every <= 0 || last == (Date{}) {
-		return
-	}
-	q := &Completeness{Short: make(map[string]string)}
-	var came, expected int64
-	i := c.index(b.report.Period.Start)
-	for n := 0; !last.Before(b.calendar[n].day); n++ {
-		d, end, got := &b.calendar[n], b.calendar[n+1].start, int64(0)
-		if c.days[i].Day == d.day {
-			got = int64(c.days[i].Readings)
-			i++
-		}
-		if newest := c.last().Newest.At; d.day == last {
-			end = min(end, newest) // a day that is over is over, whatever was read since
-		}
-		want := (end - d.start) / every
-		if want <= 0 {
-			continue
-		}
-		got = min(got, want)
-		came, expected = came+got, expected+want
-		if got*100 < want*95 {
-			q.Short[d.label] = percent(got, want)
-		}
-	}
-	if expected > 0 {
-		q.Percent = percent(came, expected)
-		r.Completeness = q
-	}
-}
-
-// percent returns a of b in percent with two decimals, cut off.
-func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed(2) }
 
 // reached reports whether a span holds a day from the first to the newest reading
 // of a counting meter. In any other nothing was measured, not even 0.

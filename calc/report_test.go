@@ -3,6 +3,7 @@ package calc
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -198,6 +199,40 @@ func TestCompletenessOfAPeriodThatIsOver(t *testing.T) {
 	}
 }
 
+// TestCompletenessOfAMeterThatDied: what one meter is compared with goes on as long as
+// any of them is read, within the time in which it is installed.
+func TestCompletenessOfAMeterThatDied(t *testing.T) {
+	p, m, _ := trial(t)
+	p.Meters, p.Zone = p.Meters[:4], "UTC"
+	for i := range p.Meters {
+		p.Meters[i].Every = 6 * time.Hour
+	}
+	p.Meters[3].Records = []MeterRecord{{Serial: "1", Installed: inst("2026-03-03T00:00:00Z"), Removed: inst("2026-03-04T12:00:00Z"), Evidence: "d"}}
+	p.Periods = []Span{{day("2026-03-01"), day("2026-03-10")}}
+	curves := make(map[string]*Curve)
+	for i, spec := range p.Registers()[:3] { // nothing is known of the last one, which is there for 36 h
+		curves[spec.Key] = NewCurve(spec, zone(t, "UTC"))
+		for k := range []int{32, 4, 0}[i] { // to the end of day 8, of day 1, never
+			if err := curves[spec.Key].Add(at(float64(6*(k+1)), fmt.Sprint(k))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r, err := p.Report(m, 0, func(key string) *Curve { return curves[key] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"a": "100.00, 0 short", "b": "12.50, 7 short", "c": "0.00, 8 short", "grid": "0.00, 2 short"} {
+		got := "none"
+		if q := r.Meters[key].Completeness; q != nil {
+			got = fmt.Sprintf("%s, %d short", q.Percent, len(q.Short))
+		}
+		if got != want {
+			t.Errorf("meter %s: completeness %s, want %s", key, got, want)
+		}
+	}
+}
+
 // A ratio of two monitored sums has no value before anything was measured. Times
 // nothing it is nothing; anything else names formula and vintage, and is no panic.
 func TestReportDividesByNothing(t *testing.T) {
@@ -209,9 +244,17 @@ func TestReportDividesByNothing(t *testing.T) {
 	}
 	m.Formulas.RE = "sum(EG * EF_RE) * sum(EG) / sum(EG)"
 	_, err = p.Report(m, 0, func(string) *Curve { return nil })
-	if err == nil || !strings.Contains(err.Error(), "vintage 2026: formula RE: column 27: 0 divided by 0") {
-		t.Errorf("%v, want the formula and the vintage", err)
+	if err == nil || !strings.Contains(err.Error(), "period 2026-12-30..2027-01-02, vintage 2026: formula RE: column 27: 0 divided by 0") || !strings.Contains(err.Error(), "Σ_i (EG) is 0; of EG nothing was measured") {
+		t.Errorf("%v, want formula, vintage, symbol and what to do", err)
 	}
+	m.Formulas.RE = "sum(EG / EF_RE * EF_RE * EF_RE)"
+	v := p.Parameters["EF_RE"]
+	p.Parameters["EF_RE"] = Value{&Number{}, v.Unit, v.Source}
+	var f *Fault
+	if err := p.Fits(m); !errors.As(err, &f) || f.Path != "$.parameters.EF_RE" || !strings.Contains(f.Problem, "EF_RE is 0") {
+		t.Errorf("a fixed divisor of 0: %v", err)
+	}
+	p.Parameters["EF_RE"] = v
 	m.Formulas.RE = "sum(EG * EF_RE)"
 	r, err = p.Report(m, 0, func(string) *Curve { return nil })
 	if err != nil {

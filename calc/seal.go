@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -151,14 +152,43 @@ func (p *Project) CanSeal(m *Methodology, r *Report, now time.Time) error {
 			return fmt.Errorf("input %s of %s counts nowhere: %s", x.ID, x.Parameter, x.Note)
 		}
 	}
-	return nil
+	return r.bounded(zone)
+}
+
+// bounded reports energy that may be missing and lowers ER, of which nobody can say how
+// much it is at most.
+func (r *Report) bounded(zone *time.Location) error {
+	var first *Deduction
+	more := 0
+	for i := range r.Deductions {
+		switch d := &r.Deductions[i]; {
+		case d.Unbounded && first == nil:
+			first = d
+		case d.Unbounded:
+			more++
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	text := fmt.Sprintf("meter %s, %s from %s to %s: more of it means less ER, and without its rated power nobody can say how much was not measured at most; give rated_kW (rated_per_h) and rated_source in the project's file",
+		first.Meter, first.Cause, local(first.From, zone), local(first.To, zone))
+	if first.Cause == CauseUnread || first.Cause == CauseUnheld {
+		text += ", or bring in its readings of that time with `kenshin-collector import`"
+	} else {
+		text += ", or rule on it with `kenshin-collector rule`, with what the register showed"
+	}
+	if more > 0 {
+		text += fmt.Sprintf(" (and %d more lines like it, marked unbounded)", more)
+	}
+	return errors.New(text)
 }
 
 // seal fills in the state of the period, and what is not as it was sealed.
 func (b *builder) seal() {
 	r := b.report
 	r.State = StateOpen
-	if b.newest >= b.calendar[len(b.calendar)-1].start {
+	if b.newest >= b.end() {
 		r.State = StateClosing
 	}
 	s := b.project.Sealed(r.Period)

@@ -1,12 +1,8 @@
 package calc
 
 import (
-	"fmt"
 	"math/big"
-	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -160,115 +156,6 @@ func (b *builder) converted(of counts, kWh decimal.Decimal) *big.Rat {
 	}
 	r := kWh.Rat()
 	return r.Mul(r, factor)
-}
-
-// against turns every line of a vintage against the project: what raises ER is
-// taken low, what lowers it is taken high. Which of the two a meter does is seen
-// by giving the formulas one kWh more of it than was measured.
-func (b *builder) against(s Span, in *inputs) error {
-	var base *big.Rat
-	for i := range b.project.Meters {
-		m := &b.project.Meters[i]
-		b.lines[i] = append(b.lines[i], b.uncalibrated(m, b.curves[i], s)...)
-		if m.Role != RoleCounts || b.raises(m.Parameter) {
-			continue
-		}
-		unread := b.unread(m, b.curves[i], s)
-		if !has(b.lines[i], s.Start.Year) && len(unread) == 0 {
-			continue
-		}
-		if b.perDay(m) {
-			return fmt.Errorf("meter %s: more of %s on a day may mean less ER: such a parameter cannot come from a meter, enter it day by day", m.Key, m.Parameter)
-		}
-		if base == nil {
-			out, err := b.formulas.eval(in)
-			if err != nil {
-				return err
-			}
-			base = out.er
-		}
-		more, err := b.with(in, m, decimal.New(1, 0), s.Start)
-		if err != nil {
-			return err
-		}
-		if more.Cmp(base) >= 0 {
-			continue
-		}
-		b.lines[i] = append(b.lines[i], unread...)
-		for k := range b.lines[i] {
-			if d := &b.lines[i][k]; d.year == s.Start.Year {
-				b.turn(d, b.curves[i])
-			}
-		}
-	}
-	return nil
-}
-
-// plainly is a formula in which more of anything is more of the whole, when no
-// number is below 0.
-var plainly = regexp.MustCompile(`^[A-Za-z0-9_\s*+().,]*$`)
-
-var identifier = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
-
-// raises reports whether it can be read off the formulas that more of a parameter
-// is never less ER. Where it cannot, that is tried for each meter, which costs the
-// square of the units.
-func (b *builder) raises(symbol string) bool {
-	if known, ok := b.raising[symbol]; ok {
-		return known
-	}
-	f := b.methodology.Formulas
-	ok := strings.ReplaceAll(f.ER, " ", "") == "RE-PE" && plainly.MatchString(f.RE) && !slices.Contains(identifier.FindAllString(f.PE, -1), symbol)
-	for _, name := range identifier.FindAllString(f.RE, -1) {
-		ok = ok && (name == "sum" || name == "sum_d" || b.methodology.parameter(name) != nil)
-	}
-	for _, name := range identifier.FindAllString(f.PE, -1) {
-		ok = ok && (name == "sum" || name == "sum_d" || b.methodology.parameter(name) != nil)
-	}
-	for i := range b.methodology.Parameters {
-		ok = ok && !b.methodology.Parameters[i].Signed
-	}
-	for _, v := range b.project.Parameters {
-		ok = ok && !v.Value.IsNegative()
-	}
-	for _, u := range b.project.Units {
-		for _, v := range u.Parameters {
-			ok = ok && !v.Value.IsNegative()
-		}
-	}
-	b.raising[symbol] = ok
-	return ok
-}
-
-func has(lines []Deduction, year int) bool {
-	for i := range lines {
-		if lines[i].year == year {
-			return true
-		}
-	}
-	return false
-}
-
-// turn makes a line one of a meter that counts against the project: nothing of
-// what it shows is held back, and what it did not measure is taken to be all
-// that rated power makes.
-func (b *builder) turn(d *Deduction, c *Curve) {
-	const more = "; more of it means less ER: "
-	switch {
-	case d.Cause == CauseCalibration:
-		d.KWh = d.KWh.Neg()
-		d.Note += more + "the error is added"
-	case d.Cause == CauseJump:
-		d.KWh = decimal.Zero
-		d.Note += more + "nothing is held back"
-	case d.Cause == CauseUnit || d.Cause == CauseOut || d.Cause == CauseExcluded:
-		d.Note += more + "a gap that they leave is measured by the register or stands on a line of its own"
-	case c.rated == 0:
-		d.Note += more + "and without rated power nobody can say how much at most: rule on it"
-	default:
-		d.KWh = c.possible(d.To - d.From).kWh().Neg()
-		d.Note += more + "all that rated power makes in this time is added"
-	}
 }
 
 // weigh fills in by how much ER would be higher with what a deduction holds back.

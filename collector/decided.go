@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"kenshin/calc"
 )
@@ -118,13 +119,13 @@ func (s serials) list() (out []calc.SerialChange) {
 // Rule puts a ruling on a counter into the book under an id, in place of an
 // earlier one of that id. nil withdraws it.
 func (c *Collector) Rule(project, id string, r *calc.Ruling, who, why string) error {
-	return decideOne(c, decideRuling, project, id, r, who, why)
+	return decideOne(c, decideRuling, project, id, r, who, why, func(p *calc.Project) error { return p.CheckRuling(r, c.soon()) })
 }
 
 // Enter puts a dated input into the book, in place of an earlier one of its id.
 // nil withdraws it.
 func (c *Collector) Enter(project, id string, x *calc.Input, who, why string) error {
-	return decideOne(c, decideInput, project, id, x, who, why)
+	return decideOne(c, decideInput, project, id, x, who, why, func(p *calc.Project) error { return p.CheckInput(x, c.soon()) })
 }
 
 // Divide puts the split of a vintage into the book, in place of an earlier one.
@@ -157,11 +158,16 @@ func (c *Collector) Divide(project, id string, s *calc.Split, who, why string) e
 			return fmt.Errorf("the accounts add up to %d tCO2, vintage %d has %s; every tonne goes to one account", sum, s.Vintage, cmp.Or(er, "none"))
 		}
 	}
-	return decideOne(c, decideSplit, project, id, s, who, why)
+	return decideOne(c, decideSplit, project, id, s, who, why, nil)
 }
 
-// decideOne tries a decision on the rules in force, writes it and settles it.
-func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why string) error {
+// soon is the latest time that something of the present may have: the collector's clock
+// may be slow.
+func (c *Collector) soon() time.Time { return c.cfg.Clock.Now().Add(aheadMs * time.Millisecond) }
+
+// decideOne tries a decision on the rules in force, writes it and settles it. check is
+// given the project with it.
+func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why string, check func(*calc.Project) error) error {
 	if strings.ContainsAny(id, " \t\n") || id == "" {
 		return fmt.Errorf("id %q: want a word without blanks", id)
 	}
@@ -195,8 +201,16 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 	if err != nil {
 		return err
 	}
+	if v == nil { // what is left was good before
+		return c.put(d)
+	}
 	if m != nil {
 		if err := p.CheckDecided(m); err != nil {
+			return err
+		}
+	}
+	if check != nil {
+		if err := check(p); err != nil {
 			return err
 		}
 	}

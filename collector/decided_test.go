@@ -78,11 +78,14 @@ func TestRulings(t *testing.T) {
 	if got := r.measured("one"); got != "10" {
 		t.Errorf("withdrawn: %s kWh, want 10", got)
 	}
+	below := decimal.New(-1, 0)
 	for name, v := range map[string]*calc.Ruling{
 		"no meter": {Meter: "zz", Cause: calc.CauseRestart, From: calc.Instant{Time: time.UnixMilli(start)}, Who: "a", Why: "b"},
 		"no cause": {Meter: "one", Cause: "eaten", From: calc.Instant{Time: time.UnixMilli(start)}, Who: "a", Why: "b"},
 		"no end":   {Meter: "one", Cause: calc.CauseDip, From: calc.Instant{Time: time.UnixMilli(start)}, Who: "a", Why: "b"},
 		"nobody":   {Meter: "one", Cause: calc.CauseRestart, From: calc.Instant{Time: time.UnixMilli(start)}, Why: "b"},
+		"future":   {Meter: "one", Cause: calc.CauseRestart, From: calc.Instant{Time: clock{}.Now().Add(6 * time.Minute)}, Who: "a", Why: "b"},
+		"negative": {Meter: "one", Cause: calc.CauseRestart, From: calc.Instant{Time: time.UnixMilli(start)}, InitialKWh: &below, Who: "a", Why: "b"},
 	} {
 		size := r.store.Size()
 		if err := r.Rule("plant", "bad", v, "a", "b"); err == nil || r.store.Size() != size {
@@ -158,6 +161,11 @@ func TestImport(t *testing.T) {
 	}
 	if m := rep.Meters["one"]; m.Imported != len(rows) || m.Readings != len(rows) {
 		t.Errorf("%d readings, %d imported, want %d of each", m.Readings, m.Imported, len(rows))
+	}
+	ahead := []ImportRow{{At: start, Line: 2}, {At: clock{}.Now().Add(6 * time.Minute).UnixMilli(), Line: 7}}
+	size := r.store.Size()
+	if err := r.Import(t.Context(), info, ahead, func(int) {}); err == nil || !strings.Contains(err.Error(), "line 7 is of ") || r.store.Size() != size {
+		t.Errorf("a reading of the future: %v", err)
 	}
 	for name, i := range map[string]ImportInfo{"meter": {Project: "plant", Meter: "zz", Who: "a", Why: "b"}, "project": {Project: "zz", Meter: "one", Who: "a", Why: "b"}, "nobody": {Project: "plant", Meter: "one", Why: "b"}} {
 		if err := r.Import(t.Context(), i, rows[:1], func(int) {}); err == nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -37,6 +38,7 @@ type importFile struct {
 type ImportRow struct {
 	At    int64            `json:"at"`              // ms UTC
 	Value *decimal.Decimal `json:"value,omitempty"` // nil when the file says that there is none
+	Line  int              `json:"-"`               // of the file, from 1; 0 when it is of none
 }
 
 const (
@@ -139,6 +141,9 @@ func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRo
 	case info.Who == "" || info.Why == "":
 		return errors.New("say who brings the readings in and why")
 	}
+	if err := c.CheckImport(rows); err != nil {
+		return err
+	}
 	f := importFile{Version: importVersion, Register: m.Register, Unit: info.Unit, Who: info.Who, Why: info.Why, File: info.File, SHA256: info.SHA256, Zone: info.Zone, First: 1}
 	var err error
 	if f.ID, err = importID(f.Register, f.Unit, rows); err != nil {
@@ -173,6 +178,21 @@ func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRo
 		}
 		f.First += uint64(n)
 		progress(int(f.First - 1))
+	}
+	return nil
+}
+
+// CheckImport reports the first reading that is dated ahead of the collector's clock.
+func (c *Collector) CheckImport(rows []ImportRow) error {
+	soon := c.soon()
+	for i, r := range rows {
+		if at := time.UnixMilli(r.At); at.After(soon) {
+			line := fmt.Sprintf("reading %d", i+1)
+			if r.Line > 0 {
+				line = fmt.Sprintf("line %d", r.Line)
+			}
+			return fmt.Errorf("%s is of %s, and by the clock here it is %s: a reading of the future is none; correct --zone and --time-format, the file, or this clock", line, at.UTC().Format(time.RFC3339), c.cfg.Clock.Now().UTC().Format(time.RFC3339))
+		}
 	}
 	return nil
 }

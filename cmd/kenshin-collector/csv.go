@@ -132,7 +132,9 @@ func (t *table) rows(r *csv.Reader, head []string, scale decimal.Decimal, clock 
 		}
 		if err := t.row(out, strings.TrimSpace(f[at]), strings.TrimSpace(f[value]), scale, clock, &last); err != nil {
 			wrong("%v", err)
+			continue
 		}
+		out.rows[len(out.rows)-1].Line = line
 	}
 }
 

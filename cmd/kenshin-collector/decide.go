@@ -139,8 +139,10 @@ type ruleFlags struct {
 	Cause      string `help:"dip or spike: the readings from --from to --to do not count. restart, replacement, correction or rollover: at --from one register ends and another begins." placeholder:"CAUSE"`
 	From       string `help:"Time with offset, as 2026-01-31T09:30:00+07:00." placeholder:"TIME"`
 	To         string `help:"End of a span." placeholder:"TIME"`
-	FinalKWh   string `name:"final-kwh" help:"What the register showed as it ended." placeholder:"KWH"`
-	InitialKWh string `name:"initial-kwh" help:"What the register showed as it began." placeholder:"KWH"`
+	FinalKWh   string `name:"final-kwh" help:"What the register showed as it ended, times the ratio of its record." placeholder:"KWH"`
+	InitialKWh string `name:"initial-kwh" help:"What the register showed as it began, likewise." placeholder:"KWH"`
+	FinalVal   string `name:"final-value" help:"In place of --final-kwh, of a meter that counts GJ, m3, Nm3 or t: in that unit." placeholder:"NUMBER"`
+	InitialVal string `name:"initial-value" help:"In place of --initial-kwh of such a meter." placeholder:"NUMBER"`
 	Withdraw   bool   `help:"Take the ruling of this id out of force."`
 	person     `embed:""`
 }
@@ -163,13 +165,13 @@ func (f *ruleFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer
 	for _, n := range []struct {
 		text string
 		to   **decimal.Decimal
-	}{{f.FinalKWh, &r.FinalKWh}, {f.InitialKWh, &r.InitialKWh}} {
+	}{{f.FinalKWh, &r.FinalKWh}, {f.InitialKWh, &r.InitialKWh}, {f.FinalVal, &r.FinalVal}, {f.InitialVal, &r.InitialVal}} {
 		if n.text == "" {
 			continue
 		}
 		d, err := decimal.NewFromString(n.text)
 		if err != nil {
-			err = fmt.Errorf("%q: want kWh as a decimal", n.text)
+			err = fmt.Errorf("%q: want a decimal, in kWh or what the meter counts", n.text)
 		}
 		*n.to, errs = &d, append(errs, err)
 	}

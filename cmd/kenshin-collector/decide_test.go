@@ -92,7 +92,11 @@ func holds(t *testing.T, out string, want ...string) {
 // TestFromFileToSeal is a year without an edge, from the logger's file to sealed and
 // divided tonnes, as a person types it; at each step what was forgotten is asked for.
 func TestFromFileToSeal(t *testing.T) {
-	_, do := desk(t)
+	dir, do := desk(t)
+	if err := os.WriteFile(filepath.Join(dir, "ahead.csv"), []byte("time,value\n2024-01-01 00:00:00,1\n2199-01-01 00:00:00,2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, do(2, "import", "DIR/ahead.csv", "-project", "desk-1", "-meter", "pv", "-unit", "kWh", "-dry-run"), "ahead.csv: line 3 is of 2198-12-31T17:00:00Z", "correct --zone")
 	in := []string{"import", "DIR/old.csv", "-project", "desk-1", "-meter", "pv", "-unit", "kWh"}
 	holds(t, do(0, append(in, "-dry-run")...), "readings   5", "dry run: nothing is written")
 	holds(t, do(2, in...), "--who and --why")
@@ -101,9 +105,11 @@ func TestFromFileToSeal(t *testing.T) {
 	holds(t, do(1, in...), "in the book already")
 	holds(t, do(0, "totals", "desk-1"), `"ER_tCO2": "40"`, `"cause": "fall"`, `"state": "closing"`) // 80 MWh, the fall pending
 
+	holds(t, do(2, "rule", "desk-1", "r-1", "-meter", "pv", "-from", "2024-06-01T12:30:00+07:00", "-who", "K. Sato", "-why", "protocol 4", "-cause", "restart", "-initial-kwh=-5"), "initial value -5 kWh: want 0 or more")
 	rule := []string{"rule", "desk-1", "r-1", "-meter", "pv", "-from", "2024-06-01T12:30:00+07:00", "-who", "K. Sato", "-why", "protocol 4"}
 	holds(t, do(2, append(rule, "-cause", "eaten")...), `cause "eaten"`)
 	holds(t, do(0, append(rule, "-cause", "replacement", "-final-kwh", "81020", "-initial-kwh", "480")...), "rule r-1 of project desk-1 is in the book")
+	holds(t, do(2, "input", "desk-1", "w-1", "-parameter", "WA", "-from", "2024-01-01", "-to", "2199-12-31", "-unit", "t", "-document", "weighbridge list 7", "-who", "K. Sato", "-value", "1", "-evidence-file", "DIR/weighed.md"), "days up to 2199-12-31", "when its days are over")
 	weighed := []string{"input", "desk-1", "w-1", "-parameter", "WA", "-from", "2024-01-01", "-to", "2024-12-31", "-unit", "t", "-document", "weighbridge list 7", "-who", "K. Sato"}
 	holds(t, do(2, append(weighed, "-value", "100", "-evidence", "abc")...), "64 hexadecimal digits")
 	holds(t, do(2, append(weighed, "-value", "a hundred", "-evidence-file", "DIR/weighed.md")...), "want a decimal")

@@ -59,6 +59,9 @@ func (f *importFlags) run(ctx context.Context, col *collector.Collector, stdout,
 	if err != nil {
 		return configs.Setup(fmt.Errorf("%s: %w", f.File, err))
 	}
+	if err := col.CheckImport(in.rows); err != nil {
+		return configs.Setup(fmt.Errorf("%s: %w", f.File, err))
+	}
 	problems, err := f.describe(stdout, in, p, p.Registers()[i])
 	if err != nil {
 		return err

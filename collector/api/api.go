@@ -62,7 +62,7 @@ type Config struct {
 	Broker     func() error // why no message can come at present; nil when they can
 	Inputs     Inputs       // wanted with InputToken
 	Token      string       // asked of every call but /healthz when set, see Guard
-	InputToken string       // asked of the call that puts inputs in; without one there is no such call
+	InputToken string       // asked of the calls that put inputs in and withdraw them; without one there are no such calls
 	Version    string       // of the program
 	Log        *zap.Logger
 }
@@ -127,7 +127,7 @@ func New(cfg Config) (http.Handler, error) {
 const description = `What a Kenshin collector knows. Numbers are decimal strings with all their digits. Times are milliseconds since 1970 UTC or RFC 3339. A value that is not available is null; its quality and reason say why. Figures are provisional until the period is sealed. The hashes of the book are at /log/, as C2SP tlog-tiles has them.`
 
 // open lets /healthz and the hashes of the book through to anyone, and what is put
-// to those who may write.
+// or withdrawn to those who may write.
 func open(all, guarded, writing http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -136,7 +136,7 @@ func open(all, guarded, writing http.Handler) http.Handler {
 			all.ServeHTTP(w, r)
 			return
 		}
-		if r.Method == http.MethodPut {
+		if r.Method == http.MethodPut || r.Method == http.MethodDelete {
 			writing.ServeHTTP(w, r)
 			return
 		}

@@ -14,7 +14,8 @@ import (
 
 // Inputs takes amounts that no meter gave.
 type Inputs interface {
-	// Enter puts an input into the book, in place of an earlier one of its id.
+	// Enter puts an input into the book, in place of an earlier one of its id; nil
+	// withdraws that. The error wraps what is unknown when there is none.
 	Enter(project, id string, x *calc.Input, who, why string) error
 }
 
@@ -35,23 +36,31 @@ type inputRequest struct {
 	}
 }
 
-type taken struct {
-	Input string `json:"input" doc:"Id"`
-	State string `json:"state" doc:"in the book: the figures follow it"`
+type withdrawal struct {
+	Project string `path:"project" doc:"Reference of the project"`
+	ID      string `path:"id" doc:"Id of the input that is taken out of force; the book keeps what it said"`
+	Who     string `query:"who" required:"true" minLength:"1" doc:"Name of the person who withdraws it"`
+	Why     string `query:"why" required:"true" minLength:"1" doc:"Reason, for the verifier"`
 }
 
-// inputs is the one call that changes anything, with a token of its own.
+type taken struct {
+	Input string `json:"input" doc:"Id"`
+	State string `json:"state" doc:"in the book, or withdrawn: the figures follow it"`
+}
+
+// inputs are the calls that change anything, with a token of their own.
 func (s *server) inputs(h huma.API) {
 	if s.cfg.InputToken == "" {
 		return
 	}
-	op := huma.Operation{OperationID: "input", Method: http.MethodPut, Path: "/api/v1/projects/{project}/inputs/{id}", Tags: []string{"inputs"},
+	const path = "/api/v1/projects/{project}/inputs/{id}"
+	refused := func(err error) error { return huma.Error422UnprocessableEntity(err.Error()) }
+	op := huma.Operation{OperationID: "input", Method: http.MethodPut, Path: path, Tags: []string{"inputs"},
 		Summary: "Puts an amount that no meter gave into the book, with its evidence", Security: []map[string][]string{{"input": {}}}}
 	huma.Register(h, op, func(ctx context.Context, in *inputRequest) (*body[taken], error) {
 		if _, err := s.find(ctx, in.Project); err != nil {
 			return nil, err
 		}
-		refused := func(err error) error { return huma.Error422UnprocessableEntity(err.Error()) }
 		b := &in.Body
 		x := &calc.Input{ID: in.ID, Parameter: b.Parameter, UnitName: b.Of, Unit: b.Unit, Document: b.Document, Evidence: b.Evidence, Who: b.Who, Why: b.Why}
 		var err error
@@ -73,5 +82,17 @@ func (s *server) inputs(h huma.API) {
 		}
 		s.cfg.Log.Info("input", zap.String("project", in.Project), zap.String("id", in.ID), zap.String("who", b.Who))
 		return &body[taken]{taken{in.ID, "in the book: the figures follow it"}}, nil
+	})
+	op = huma.Operation{OperationID: "withdraw-input", Method: http.MethodDelete, Path: path, Tags: []string{"inputs"},
+		Summary: "Takes an amount that no meter gave out of force; the book keeps it", Security: []map[string][]string{{"input": {}}}}
+	huma.Register(h, op, func(ctx context.Context, in *withdrawal) (*body[taken], error) {
+		if _, err := s.find(ctx, in.Project); err != nil {
+			return nil, err
+		}
+		if err := s.cfg.Inputs.Enter(in.Project, in.ID, nil, in.Who, in.Why); err != nil {
+			return nil, refused(err)
+		}
+		s.cfg.Log.Info("input withdrawn", zap.String("project", in.Project), zap.String("id", in.ID), zap.String("who", in.Who))
+		return &body[taken]{taken{in.ID, "withdrawn: the figures follow it"}}, nil
 	})
 }

@@ -16,6 +16,13 @@ func (f *fake) Enter(project, id string, x *calc.Input, who, why string) error {
 	if f.fail == "enter" {
 		return errors.New("input w-1: the project expects none for parameter WA")
 	}
+	if x == nil {
+		if project != "pv-1" || id != "w-1" || who != "K. Sato" || why != "typed twice" {
+			return errors.New("handed on wrongly")
+		}
+		f.entered = nil
+		return nil
+	}
 	if project != "pv-1" || id != x.ID || who != x.Who || why == "" {
 		return errors.New("handed on wrongly")
 	}
@@ -82,5 +89,36 @@ func TestInputs(t *testing.T) {
 	}
 	if w := get(h, "/healthz"); w.Code != http.StatusOK {
 		t.Errorf("/healthz while the broker is away: %d", w.Code)
+	}
+}
+
+// TestWithdrawInput: an amount goes out of force with the same token, and only with the
+// name of a person and a reason.
+func TestWithdrawInput(t *testing.T) {
+	for _, tt := range []struct {
+		name, given, query, fail string
+		status                   int
+		want                     string
+	}{
+		{"good", "write", "?who=K.+Sato&why=typed+twice", "", 200, "withdrawn"},
+		{"the token for reading", "read", "?who=K.+Sato&why=typed+twice", "", 401, ""},
+		{"no token", "", "?who=K.+Sato&why=typed+twice", "", 401, ""},
+		{"nobody", "write", "?why=typed+twice", "", 422, "who"},
+		{"no reason", "write", "?who=K.+Sato&why=", "", 422, "why"},
+		{"refused", "write", "?who=K.+Sato&why=typed+twice", "enter", 422, "input w-1"},
+	} {
+		f := newFake()
+		f.fail, f.entered = tt.fail, []calc.Input{{ID: "w-1"}}
+		h, err := New(Config{Figures: f, Deliveries: f, Book: f, Inputs: f, Token: "read", InputToken: "write", Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodDelete, "/api/v1/projects/pv-1/inputs/w-1"+tt.query, nil)
+		r.Header.Set("Authorization", "Bearer "+tt.given)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) || (len(f.entered) == 0) != (tt.status == 200) {
+			t.Errorf("%s: %d, %d left: %s", tt.name, w.Code, len(f.entered), w.Body)
+		}
 	}
 }

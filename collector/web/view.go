@@ -259,9 +259,13 @@ func (b *builder) totals(r *calc.Report) {
 		if d.Unit != "" {
 			kWh = grouped(d.Amount) + " " + d.Unit
 		}
+		tonnes := groupedText(d.TCO2)
+		if d.Unbounded {
+			kWh, tonnes = "unbounded", "unbounded"
+		}
 		b.Deductions = append(b.Deductions, deduction{
 			Meter: d.Meter, Cause: d.Cause, Rule: d.Rule, From: clock(d.From, b.zone), To: clock(d.To, b.zone), Note: d.Note,
-			KWh: kWh, TCO2: groupedText(d.TCO2),
+			KWh: kWh, TCO2: tonnes,
 		})
 	}
 }
