@@ -267,6 +267,12 @@ func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
 			x = e.project.Parameters[a.Symbol]
 		}
 		from = "fixed ex ante: " + strings.Join(strings.Fields(x.Source), " ")
+		if x.Evidence != "" {
+			from += ", SHA-256 " + x.Evidence
+		}
+		if x.RangeChecked != "" {
+			from += "; outside of the methodology's range, checked by " + x.RangeChecked
+		}
 	}
 	e.print("  %s%s = %s %s (%s)", a.Symbol, of(unit), numberText(v), a.Unit, from)
 }

@@ -110,7 +110,7 @@ func (m *Meter) checkRecords() error {
 	for i := range m.Records {
 		r := &m.Records[i]
 		wrong := func(format string, args ...any) error {
-			return fmt.Errorf("meter %s: record %d (serial %s): %s", m.Key, i+1, r.Serial, fmt.Sprintf(format, args...))
+			return faultAt(fmt.Sprintf(".records[%d]", i), fmt.Errorf("meter %s: record %d (serial %s): %s", m.Key, i+1, r.Serial, fmt.Sprintf(format, args...)))
 		}
 		switch {
 		case r.Serial == "":

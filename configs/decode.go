@@ -243,10 +243,15 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // text that was read from file.
 func At(file string, text []byte, path, problem, remedy string) error {
 	e := &Error{File: file, Problem: problem, Remedy: remedy}
-	if p, err := yaml.PathString(path); err == nil && path != "$" {
-		if n, err := p.ReadNode(bytes.NewReader(bytes.TrimPrefix(text, byteOrderMark))); err == nil && n.GetToken() != nil {
-			e.Line = n.GetToken().Position.Line
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	for strings.ContainsAny(path, ".[") { // a value that is missing is missing where the next one above it stands
+		if p, err := yaml.PathString(path); err == nil {
+			if n, err := p.ReadNode(bytes.NewReader(text)); err == nil && n.GetToken() != nil {
+				e.Line = n.GetToken().Position.Line
+				return e
+			}
 		}
+		path = path[:strings.LastIndexAny(path, ".[")]
 	}
 	return e
 }
