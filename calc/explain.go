@@ -171,6 +171,12 @@ func (e *explainer) lists() {
 	for _, year := range slices.Sorted(maps.Keys(e.report.NotGiven)) {
 		e.print("\nnobody gave an amount in %s of %s: 0 stands for it below, and the period cannot be sealed", year, strings.Join(e.report.NotGiven[year], ", "))
 	}
+	if len(e.report.Odd) > 0 {
+		e.print("\nodd; look at it before you believe the figures")
+	}
+	for _, text := range e.report.Odd {
+		e.print("  %s", text)
+	}
 	if len(e.report.Comparisons) > 0 {
 		e.print("\ncomparisons; what is counted is used, always")
 	}

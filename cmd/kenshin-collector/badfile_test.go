@@ -92,6 +92,13 @@ func TestBadProjectFiles(t *testing.T) {
 	if out, code := check(checked); code != 0 {
 		t.Errorf("a checked value: exit %d\n%s", code, out)
 	}
+	// 250 kW all year, COP 6 for 5: 250 kW x 8784 h x 0.2 x 0.5 t/MWh = 219.6 t at most.
+	for estimate, want := range map[string]string{"150": "", "150000": "p.yaml:37: pdd_estimate of 2026 is 150000 tCO2; all meters at rated power for a whole year come to 219.6 tCO2", "0.2": "come to 219.6 tCO2"} {
+		out, code := check(goodProject + "pdd_estimate:\n  2026: " + estimate + "\n")
+		if code != 0 || !strings.Contains(out, want) || want == "" && strings.Contains(out, "pdd_estimate") {
+			t.Errorf("an estimate of %s t: exit %d, want %q\n%s", estimate, code, want, out)
+		}
+	}
 	// A file that an editor of Windows has saved is the same file.
 	if out, code := check("\ufeff" + strings.ReplaceAll(goodProject, "\n", "\r\n")); code != 0 {
 		t.Errorf("with byte order mark and CRLF: exit %d\n%s", code, out)
