@@ -112,10 +112,13 @@ func (e *explainer) meter(i int) {
 	}
 	if m.Calculated() {
 		of := "power"
-		if m.Counts != "" {
+		if m.Counts != "" && m.Heat == nil {
 			of = "flow"
 		}
 		e.print("  calculated, not measured: integral of a %s, each value holds until the next, %v at most", of, m.Hold)
+		if h := m.Heat; h != nil {
+			e.print("  which is flow × (%s − %s) × %s kg/m3 × %s kJ/(kg K), of readings taken together (%s)", h.Warm, h.Cold, h.Density, h.Capacity, h.Source)
+		}
 	}
 	for k := range m.Records {
 		x := &m.Records[k]

@@ -159,7 +159,7 @@ func classPercent(class string) (decimal.Decimal, bool) {
 func (p *Project) register(m *Meter) Register {
 	rated, step, modulus := m.rating()
 	out := Register{Key: m.Register, Base: m.Counts, RatedKW: rated.Decimal, StepKWh: step.Decimal, Modulus: modulus.Decimal,
-		GapMs: max(gapMs, 2*m.Every.Milliseconds()), HoldMs: m.Hold.Milliseconds(), Installed: true}
+		GapMs: max(gapMs, 2*m.Every.Milliseconds()), HoldMs: m.Hold.Milliseconds(), Heat: m.Heat, Installed: true}
 	for i := range m.Records {
 		m.install(&out, i)
 	}

@@ -86,6 +86,7 @@ type Meter struct {
 	ModulusKWh Number        `yaml:"modulus_kWh"` // where the register goes on from 0, like 1000000; 0 when not known
 	Every      time.Duration `yaml:"every"`       // how often it is read; completeness is counted by it
 	Hold       time.Duration `yaml:"hold"`        // the register is a power and each value holds so long at most: what is integrated is marked calculated
+	Heat       *Heat         `yaml:"heat"`        // the register is a flow, and what is counted the heat that it carries
 	Records    []MeterRecord `yaml:"records"`     // the physical meters that have been there, ascending
 }
 
@@ -261,6 +262,11 @@ func (m *Meter) check() error {
 		return fmt.Errorf("meter %s: every and hold: want durations like 15m; hold at most 24h", m.Key)
 	case m.Calculated() && modulus.IsPositive():
 		return fmt.Errorf("meter %s: modulus_kWh is of a counter; with hold its register is a power", m.Key)
+	}
+	if m.Heat != nil {
+		if err := m.Heat.check(m); err != nil {
+			return faultAt(".heat", fmt.Errorf("meter %s: %w", m.Key, err))
+		}
 	}
 	return m.checkRecords()
 }
