@@ -23,6 +23,7 @@ type Register struct {
 	StepKWh   decimal.Decimal // one step of its last digit; 0 when it need not be considered
 	Modulus   decimal.Decimal // kWh at which it goes on from 0; 0 when not known
 	GapMs     int64           // longest time between readings that is no gap; 0 for two hours
+	Heat      *Heat           `json:",omitempty"` // it is a flow, and a Sample of it is what Power makes of it and two temperatures
 	HoldMs    int64           // of a power, how long a value may hold; 0 for a counter
 	Installed bool            // false when readings before the first change are none
 	Base      string          // what it counts in when that is not kWh: GJ, m3, Nm3 or t; then all that says kWh here is in it, and kW is it per hour

@@ -30,7 +30,7 @@ func boiler(t testing.TB) (*Project, *Methodology, func(string) *Curve) {
 	}
 	hash := strings.Repeat("ab", 32)
 	p := &Project{Reference: "boiler", Title: "Boiler", Zone: "UTC", Status: Illustration, Methodology: Pin{"T-B", "1"}, Periods: []Span{{day("2026-03-01"), day("2026-03-10")}},
-		Parameters: map[string]Value{"ETA": {n("0.9"), "1", "invented"}, "NCV": {n("40"), "GJ/kNm3", "invented"}, "EF": {n("0.05"), "tCO2/GJ", "invented"}, "SEC": {n("0.1"), "tCO2/m3", "invented"}},
+		Parameters: map[string]Value{"ETA": {Value: n("0.9"), Unit: "1", Source: "invented"}, "NCV": {Value: n("40"), Unit: "GJ/kNm3", Source: "invented"}, "EF": {Value: n("0.05"), Unit: "tCO2/GJ", Source: "invented"}, "SEC": {Value: n("0.1"), Unit: "tCO2/m3", Source: "invented"}},
 		Meters: []Meter{
 			{Key: "heat", Register: "site-1/heat/GJ", Parameter: "PH", Counts: "GJ", RatedPerH: *n("36"), RatedSource: "plate"},
 			{Key: "gas", Register: "site-1/gas/Nm3", Parameter: "FC", Counts: "Nm3", RatedPerH: *n("500"), RatedSource: "plate", Modulus: *n("100000"),

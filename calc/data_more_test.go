@@ -18,7 +18,7 @@ func TestChillerPlantByIntegration(t *testing.T) {
 	p := &Project{
 		Reference: "chiller", Title: "Chiller plant", Zone: "Asia/Bangkok", Status: Illustration, Methodology: Pin{"F3", "1"},
 		Periods:    []Span{{day("2024-03-01"), day("2024-03-31")}},
-		Parameters: map[string]Value{"EF": {n("0.5"), "tCO2/MWh", "invented"}, "COP_PJ": {n("6"), "1", "invented"}, "COP_RE": {n("5"), "1", "invented"}},
+		Parameters: map[string]Value{"EF": {Value: n("0.5"), Unit: "tCO2/MWh", Source: "invented"}, "COP_PJ": {Value: n("6"), Unit: "1", Source: "invented"}, "COP_RE": {Value: n("5"), Unit: "1", Source: "invented"}},
 		Meters:     []Meter{{Key: "plant", Register: "site-1/plant/kW", Parameter: "EC", Hold: 20 * time.Minute, Every: 10 * time.Minute}},
 	}
 	m := &Methodology{

@@ -125,7 +125,7 @@ func plantProject(curves map[string]*Curve) (*Project, *Methodology, func(string
 	p := &Project{
 		Reference: "pv-plant1", Title: "Replayed plant", Zone: "Asia/Kolkata", Methodology: Pin{"KS-F1", "1.0"},
 		Periods:    []Span{{day("2020-05-15"), day("2020-06-17")}},
-		Parameters: map[string]Value{"EF_RE": {&ef, "tCO2/MWh", "illustration"}},
+		Parameters: map[string]Value{"EF_RE": {Value: &ef, Unit: "tCO2/MWh", Source: "illustration"}},
 	}
 	for key := range curves {
 		p.Meters = append(p.Meters, Meter{Key: key, Title: key, Register: "site/" + key + "/ActWh", Parameter: "EG"})

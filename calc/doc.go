@@ -86,6 +86,11 @@
 //     not, and no longer than the project states; a negative one counts as 0. The
 //     integral is exact; the register that it makes is cut off after 10^-9 kWh.
 //     What is calculated like that is marked, and all other rules apply to it.
+//  16. Where heat is to be had from a flow and two temperatures, its power is flow ×
+//     (warm − cold) × density × specific heat, exactly, of values that one device gave
+//     in one reading; rule 15 integrates it. Without one of the three, or in units that
+//     do not fit, there is no value: a flow is never multiplied by a temperature of
+//     another time. It is a rule beside the others, which it does not change.
 //
 // What a later reading decides by rules 8 to 11 is applied from where it began:
 // the days between are closed anew. What no rule decides stays pending, is shown,

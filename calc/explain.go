@@ -110,10 +110,13 @@ func (e *explainer) meter(i int) {
 	}
 	if m.Calculated() {
 		of := "power"
-		if m.Counts != "" {
+		if m.Counts != "" && m.Heat == nil {
 			of = "flow"
 		}
 		e.print("  calculated, not measured: integral of a %s, each value holds until the next, %v at most", of, m.Hold)
+		if h := m.Heat; h != nil {
+			e.print("  which is flow × (%s − %s) × %s kg/m3 × %s kJ/(kg K), of readings taken together (%s)", h.Warm, h.Cold, h.Density, h.Capacity, h.Source)
+		}
 	}
 	if rated, _, _ := m.rating(); !rated.IsZero() {
 		e.print("  rated %s %s (%s)", rated, strings.Replace(unit+"/h", "kWh/h", "kW", 1), m.RatedSource)
@@ -201,6 +204,12 @@ func (e *explainer) lists() {
 	}
 	for _, year := range slices.Sorted(maps.Keys(e.report.NotGiven)) {
 		e.print("\nnobody gave an amount in %s of %s: 0 stands for it below, and the period cannot be sealed", year, strings.Join(e.report.NotGiven[year], ", "))
+	}
+	if len(e.report.Odd) > 0 {
+		e.print("\nodd; look at it before you believe the figures")
+	}
+	for _, text := range e.report.Odd {
+		e.print("  %s", text)
 	}
 	if len(e.report.Comparisons) > 0 {
 		e.print("\ncomparisons; what is counted is used, always")
@@ -320,6 +329,12 @@ func (e *explainer) value(a *Parameter, unit string, v *big.Rat) {
 			x = e.project.Parameters[a.Symbol]
 		}
 		from = "fixed ex ante: " + strings.Join(strings.Fields(x.Source), " ")
+		if x.Evidence != "" {
+			from += ", SHA-256 " + x.Evidence
+		}
+		if x.RangeChecked != "" {
+			from += "; outside of the methodology's range, checked by " + x.RangeChecked
+		}
 	}
 	e.print("  %s%s = %s %s (%s)", a.Symbol, of(unit), numberText(v), a.Unit, from)
 }

@@ -42,7 +42,7 @@ func everything(t testing.TB) (*Project, *Methodology, func(string) *Curve) {
 	p := &Project{
 		Reference: "all-1", Title: "Every kind of deduction", Zone: "Asia/Bangkok", Status: Illustration, Methodology: Pin{"T-ALL", "1.0"},
 		Periods:    []Span{{day("2026-12-01"), day("2027-01-31")}},
-		Parameters: map[string]Value{"EF": {n("0.5"), "tCO2/MWh", "invented"}, "EF_W": {n("0.2"), "tCO2/t", "invented"}},
+		Parameters: map[string]Value{"EF": {Value: n("0.5"), Unit: "tCO2/MWh", Source: "invented"}, "EF_W": {Value: n("0.2"), Unit: "tCO2/t", Source: "invented"}},
 		Meters: []Meter{
 			{Key: "pv-1", Register: "site-1/pv-1/Wh", Parameter: "EG", RatedKW: *n("1000"), RatedSource: "plate", ModulusKWh: *n("1000000"), Every: 12 * time.Hour,
 				Records: []MeterRecord{

@@ -42,7 +42,7 @@ func yearOf(b *testing.B, n int) (*Project, map[string]*Curve) {
 	z := zone(b, "Asia/Bangkok")
 	ef := Number{num("0.533")}
 	p := &Project{Reference: "year", Title: "A year", Zone: "Asia/Bangkok", Methodology: Pin{"KS-F1", "1.0"}, Periods: []Span{{day("2026-03-02"), day("2027-03-01")}},
-		Parameters: map[string]Value{"EF_RE": {&ef, "tCO2/MWh", "illustration"}}}
+		Parameters: map[string]Value{"EF_RE": {Value: &ef, Unit: "tCO2/MWh", Source: "illustration"}}}
 	curves := make(map[string]*Curve)
 	for m := range n {
 		key := fmt.Sprint("m-", m)

@@ -67,9 +67,10 @@ func FuzzProject(f *testing.F) {
 			return
 		}
 		m, err := m.Resolve(find)
-		if err != nil || p.Fits(m) != nil {
+		if err != nil || p.Fits(m) != nil || p.Computable(m) != nil {
 			return
 		}
+		p.Oddities(m)
 		zone, err := p.Location()
 		if err != nil {
 			t.Fatalf("is good and has no zone: %v", err)

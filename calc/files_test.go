@@ -68,6 +68,17 @@ func TestMethodologiesThatShip(t *testing.T) {
 		for _, f := range m.Faults() {
 			t.Errorf("%s: %s: %v", name, f.Path, f)
 		}
+		for i := range m.Parameters {
+			switch p := &m.Parameters[i]; {
+			case p.Calendar:
+			case !p.Monitored && (p.Min == nil || p.Max == nil || len(p.Range) < 15):
+				t.Errorf("%s: %s is fixed ex ante and any number passes for it: give min, max and range, why nothing outside can be meant", name, p.Symbol)
+			case p.Monitored && p.Min == nil && !p.Signed:
+				t.Errorf("%s: %s is monitored and may be negative: give min, or signed", name, p.Symbol)
+			case p.Max != nil && p.Range == "":
+				t.Errorf("%s: %s has a max without a reason", name, p.Symbol)
+			}
+		}
 		recall := false
 		for _, s := range m.Sources {
 			recall = recall || s.Tag == "R"

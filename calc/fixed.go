@@ -3,8 +3,6 @@ package calc
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 )
 
 // checkFixed reports a period over the end of a year under a methodology in which a
@@ -94,46 +92,4 @@ func (m *Methodology) zeroRemedy(err error) string {
 		}
 	}
 	return text
-}
-
-// checkZero reports a number fixed ex ante that is 0 and that a formula divides by.
-func (p *Project) checkZero(m *Methodology) error {
-	zeros := make(map[string]string) // symbol to path
-	add := func(path string, values map[string]Value) {
-		for _, symbol := range slices.Sorted(maps.Keys(values)) {
-			if values[symbol].Value.IsZero() {
-				zeros[symbol] = path + "." + symbol
-			}
-		}
-	}
-	add("$.parameters", p.Parameters)
-	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
-		add(unitPath(name)+".parameters", p.Units[name].Parameters)
-	}
-	if len(zeros) == 0 {
-		return nil
-	}
-	f, err := m.compile()
-	if err != nil {
-		return err
-	}
-	for _, e := range []*expr{f.re, f.pe, f.er} {
-		if symbol := e.divisor(zeros); symbol != "" {
-			return &Fault{Path: zeros[symbol], Problem: fmt.Sprintf("%s is 0, and methodology %v divides by it", symbol, p.Methodology), Remedy: "give the value that its source states"}
-		}
-	}
-	return nil
-}
-
-// divisor returns the first of some symbols that an expression divides by.
-func (e *expr) divisor(of map[string]string) string {
-	if e.op == "/" && e.args[1].op == "symbol" && of[e.args[1].symbol] != "" {
-		return e.args[1].symbol
-	}
-	for _, a := range e.args {
-		if symbol := a.divisor(of); symbol != "" {
-			return symbol
-		}
-	}
-	return ""
 }

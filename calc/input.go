@@ -133,17 +133,20 @@ func (p *Project) checkInputs() error {
 	for i := range p.Inputs {
 		d := &p.Inputs[i]
 		key := d.Parameter + of(d.Unit)
+		wrong := func(format string, args ...any) error {
+			return faultAt(fmt.Sprintf("$.inputs[%d]", i), fmt.Errorf(format, args...))
+		}
 		switch {
 		case d.Parameter == "":
-			return fmt.Errorf("input %d: parameter: name the symbol of the methodology", i+1)
+			return wrong("input %d: parameter: name the symbol of the methodology", i+1)
 		case d.Option != "A" && d.Option != "B" && d.Option != "C":
-			return fmt.Errorf("input of %s: option %q: want A, B or C, as the methodology offers it", key, d.Option)
+			return wrong("input of %s: option %q: want A, B or C, as the methodology offers it", key, d.Option)
 		case d.Role != RoleCounts && d.Role != RoleCheck:
-			return fmt.Errorf("input of %s: role %q: leave it out, or write %q for one that is only compared", key, d.Role, RoleCheck)
+			return wrong("input of %s: role %q: leave it out, or write %q for one that is only compared", key, d.Role, RoleCheck)
 		case seen[key]:
-			return fmt.Errorf("input of %s stands twice", key)
+			return wrong("input of %s stands twice", key)
 		case d.Role == RoleCounts && p.metered(d.Parameter, d.Unit):
-			return fmt.Errorf("input of %s: a meter feeds it too, its amount would count twice; give one of them role %s", key, RoleCheck)
+			return wrong("input of %s: a meter feeds it too, its amount would count twice; give one of them role %s", key, RoleCheck)
 		}
 		seen[key] = true
 	}

@@ -115,7 +115,7 @@ func (m *Meter) checkRecords() error {
 	for i := range m.Records {
 		r := &m.Records[i]
 		wrong := func(format string, args ...any) error {
-			return fmt.Errorf("meter %s: record %d (serial %s): %s", m.Key, i+1, r.Serial, fmt.Sprintf(format, args...))
+			return faultAt(fmt.Sprintf(".records[%d]", i), fmt.Errorf("meter %s: record %d (serial %s): %s", m.Key, i+1, r.Serial, fmt.Sprintf(format, args...)))
 		}
 		switch {
 		case r.Serial == "":
@@ -164,7 +164,7 @@ func classPercent(class string) (decimal.Decimal, bool) {
 func (p *Project) register(m *Meter) Register {
 	rated, step, modulus := m.rating()
 	out := Register{Key: m.Register, Base: m.Counts, RatedKW: rated.Decimal, StepKWh: step.Decimal, Modulus: modulus.Decimal,
-		GapMs: max(gapMs, 2*m.Every.Milliseconds()), HoldMs: m.Hold.Milliseconds(), Installed: true}
+		GapMs: max(gapMs, 2*m.Every.Milliseconds()), HoldMs: m.Hold.Milliseconds(), Heat: m.Heat, Installed: true}
 	for i := range m.Records {
 		m.install(&out, i)
 	}

@@ -81,7 +81,7 @@ func TestFloorOncePerVintage(t *testing.T) {
 	p, m, _ := trial(t)
 	p.Meters = p.Meters[2:3]
 	ef := Number{num("1")}
-	p.Parameters["EF_RE"] = Value{&ef, "tCO2/MWh", "x"}
+	p.Parameters["EF_RE"] = Value{Value: &ef, Unit: "tCO2/MWh", Source: "x"}
 	z := zone(t, p.Zone)
 	c := NewCurve(Register{}, z)
 	for _, s := range []struct {
@@ -115,7 +115,7 @@ func TestRaises(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(){
-		"a factor below 0":  func() { v := Number{num("-1")}; p.Parameters["EF"] = Value{&v, "tCO2/MWh", "x"} },
+		"a factor below 0":  func() { v := Number{num("-1")}; p.Parameters["EF"] = Value{Value: &v, Unit: "tCO2/MWh", Source: "x"} },
 		"a difference":      func() { m.Formulas.RE = "sum(EG) * EF - EG" },
 		"a quotient":        func() { m.Formulas.RE = "EF / sum(EG)" },
 		"another function":  func() { m.Formulas.RE = "min(sum(EG), EF)" },

@@ -4,10 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
 	"time"
+
+	"github.com/shopspring/decimal"
 )
 
 // Methodology is what a file in configs/methodologies says: formulas and the
@@ -58,6 +61,7 @@ type Parameter struct {
 	Signed      bool     `yaml:"signed"`    // a net amount, which an input may give as negative: emissions less removals
 	Min         *Number  `yaml:"min"`       // values below are refused
 	Max         *Number  `yaml:"max"`       // values above are refused: 92 for a share of 0.92
+	Range       string   `yaml:"range"`     // why nothing below min or above max can be meant: a bound of physics, or a source
 }
 
 // What a parameter has one value for.
@@ -76,18 +80,38 @@ func (p *Parameter) within(x Number) error {
 	if !x.sane() {
 		return fmt.Errorf("%s has more than 30 digits before or after the point", p.Symbol)
 	}
-	value := strings.TrimSuffix(x.String()+" "+p.Unit, " 1")
+	bound := ""
 	switch {
 	case p.Min != nil && x.LessThan(p.Min.Decimal):
-		return fmt.Errorf("%s is %s, it cannot be below %s", p.Symbol, value, p.Min)
+		bound = "below " + p.Min.String()
 	case p.Max != nil && x.GreaterThan(p.Max.Decimal):
-		hint := ""
-		if share := x.Shift(-2); p.Unit == "1" && !share.GreaterThan(p.Max.Decimal) {
-			hint = fmt.Sprintf("; if %s %% is meant, write %s", x, share)
-		}
-		return fmt.Errorf("%s is %s, it cannot be above %s%s", p.Symbol, value, p.Max, hint)
+		bound = "above " + p.Max.String()
+	default:
+		return nil
 	}
-	return nil
+	text := fmt.Sprintf("%s is %s, it cannot be %s", p.Symbol, strings.TrimSuffix(x.String()+" "+p.Unit, " 1"), bound)
+	if p.Range != "" {
+		text += " (" + p.Range + ")"
+	}
+	return errors.New(text + p.slip(x))
+}
+
+// slip says what a value outside of the range may be meant to be.
+func (p *Parameter) slip(x Number) string {
+	fits := func(d decimal.Decimal) bool {
+		return !d.IsZero() && (p.Min == nil || !d.LessThan(p.Min.Decimal)) && (p.Max == nil || !d.GreaterThan(p.Max.Decimal))
+	}
+	switch share, small, large := x.Shift(-2), x.Shift(-3), x.Shift(3); {
+	case p.Unit == "1" && p.Max != nil && fits(share):
+		return fmt.Sprintf("; if %s %% is meant, write %s", x, share)
+	case p.Unit == "1" && p.Max != nil && fits(small):
+		return fmt.Sprintf("; %s, a thousandth of it, would fit: is its point in the right place?", small)
+	case p.Max != nil && fits(small):
+		return fmt.Sprintf("; is its unit 1,000 times smaller than %s? then write %s", p.Unit, small)
+	case p.Min != nil && fits(large):
+		return fmt.Sprintf("; is its unit 1,000 times larger than %s? then write %s", p.Unit, large)
+	}
+	return ""
 }
 
 // Table gives a value by class, such as a reference COP by cooling capacity.

@@ -152,7 +152,7 @@ func TestProjectValuesWithinLimits(t *testing.T) {
 		Parameter{Symbol: "P_CAP", Description: "own use", Unit: "kW", Per: PerProject})
 	m.Formulas.PE = "MWh(P_CAP * D) * max(0, EF)"
 	m.Parameters = append(m.Parameters, Parameter{Symbol: "EF", Description: "factor", Unit: "tCO2/MWh", Per: PerProject})
-	p.Parameters["P_CAP"], p.Parameters["EF"] = Value{numberOf("10"), "kW", "invented"}, Value{numberOf("0.5"), "tCO2/MWh", "invented"}
+	p.Parameters["P_CAP"], p.Parameters["EF"] = Value{Value: numberOf("10"), Unit: "kW", Source: "invented"}, Value{Value: numberOf("0.5"), Unit: "tCO2/MWh", Source: "invented"}
 	r, err := p.Report(m, 0, curve)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestProjectValuesWithinLimits(t *testing.T) {
 	if a, b := r.Vintages["2026"]["PE_tCO2"], r.Vintages["2027"]["PE_tCO2"]; a != "0.24" || b != "0.24" {
 		t.Errorf("own use of two days each comes to %s and %s tCO2, want 0.24", a, b)
 	}
-	p.Parameters["D"] = Value{numberOf("1"), "d", "invented"}
+	p.Parameters["D"] = Value{Value: numberOf("1"), Unit: "d", Source: "invented"}
 	if _, err := p.Report(m, 0, curve); err == nil || !strings.Contains(err.Error(), "D is none that methodology") {
 		t.Errorf("a project that gives the days: %v", err)
 	}

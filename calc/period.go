@@ -60,21 +60,25 @@ func (s Span) cut(last func(Date) Date) []Span {
 // checkPeriods reports spans that hold no day or share one. Gaps are legal: a
 // heating project stands still in summer.
 func checkPeriods(periods []Span) error {
-	for _, p := range periods {
+	at := func(i int) string { return fmt.Sprintf("$.periods[%d]", i) }
+	for i, p := range periods {
 		if err := p.Validate(); err != nil {
-			return err
+			return faultAt(at(i), err)
 		}
 		if p.Start.Year < 1970 || p.End.Year > 2199 || p.End.Year-p.Start.Year > 100 {
-			return fmt.Errorf("period %v: want days from 1970 to 2199 and at most 100 years; is a digit wrong?", p)
+			return faultAt(at(i), fmt.Errorf("period %v: want days from 1970 to 2199 and at most 100 years; is a digit wrong?", p))
 		}
 	}
-	sorted := slices.SortedFunc(slices.Values(periods), func(a, b Span) int {
-		return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End))
+	order := make([]int, len(periods))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(periods[a].Start.Compare(periods[b].Start), periods[a].End.Compare(periods[b].End))
 	})
-	for i := 1; i < len(sorted); i++ {
-		if !sorted[i-1].End.Before(sorted[i].Start) {
-			return fmt.Errorf("periods %v and %v share %v; a day can be monitored once, start the later one on %v",
-				sorted[i-1], sorted[i], sorted[i].Start, sorted[i-1].End.Next())
+	for k := 1; k < len(order); k++ {
+		if a, b := periods[order[k-1]], periods[order[k]]; !a.End.Before(b.Start) {
+			return faultAt(at(max(order[k-1], order[k])), fmt.Errorf("periods %v and %v share %v; a day can be monitored once, start the later one on %v", a, b, b.Start, a.End.Next()))
 		}
 	}
 	return nil

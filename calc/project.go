@@ -49,6 +49,9 @@ type Value struct {
 	Value  *Number `yaml:"value"`
 	Unit   string  `yaml:"unit"`   // must be the methodology's; nothing is converted silently
 	Source string  `yaml:"source"` // document a verifier can open
+
+	Evidence     string `yaml:"evidence"`         // SHA-256 of that document, 64 hexadecimal digits; a period is sealed with it only
+	RangeChecked string `yaml:"range_checked_by"` // who has found a value outside of the methodology's range to be right, and by what
 }
 
 // Unit is one unit i of the methodology with what is fixed for it alone.
@@ -83,6 +86,7 @@ type Meter struct {
 	ModulusKWh Number        `yaml:"modulus_kWh"` // where the register goes on from 0, like 1000000; 0 when not known
 	Every      time.Duration `yaml:"every"`       // how often it is read; completeness is counted by it
 	Hold       time.Duration `yaml:"hold"`        // the register is a power and each value holds so long at most: what is integrated is marked calculated
+	Heat       *Heat         `yaml:"heat"`        // the register is a flow, and what is counted the heat that it carries
 	Records    []MeterRecord `yaml:"records"`     // the physical meters that have been there, ascending
 }
 
@@ -105,22 +109,25 @@ var (
 // Validate reports the first thing that does not hold, and what to do about it.
 // Whether the project fits its methodology is left to Fits.
 func (p *Project) Validate() error {
+	wrong := func(key, format string, args ...any) error {
+		return faultAt("$."+key, fmt.Errorf(format, args...))
+	}
 	switch {
 	case !namePattern.MatchString(p.Reference):
-		return fmt.Errorf("reference %q: want 1 to 64 letters, digits, '.', '_' and '-'", p.Reference)
+		return wrong("reference", "reference %q: want 1 to 64 letters, digits, '.', '_' and '-'", p.Reference)
 	case p.Title == "":
-		return fmt.Errorf("project %s has no title", p.Reference)
+		return wrong("title", "project %s has no title", p.Reference)
 	case p.Status != "" && p.Status != Illustration:
-		return fmt.Errorf("status %q: leave it out, or write %q when the numbers are invented", p.Status, Illustration)
+		return wrong("status", "status %q: leave it out, or write %q when the numbers are invented", p.Status, Illustration)
 	case p.Methodology.Number == "" || p.Methodology.Version == "":
-		return errors.New("methodology: give both number and version of the one it is registered under")
+		return wrong("methodology", "methodology: give both number and version of the one it is registered under")
 	case len(p.Periods) == 0:
-		return errors.New("periods: give at least one monitoring period, with start and end")
+		return wrong("periods", "periods: give at least one monitoring period, with start and end")
 	case len(p.Meters) == 0 && len(p.Inputs) == 0:
-		return errors.New("meters: give at least one, or inputs for what no meter measures")
+		return wrong("meters", "meters: give at least one, or inputs for what no meter measures")
 	}
 	if _, err := location(p.Zone); err != nil {
-		return err
+		return faultAt("$.zone", err)
 	}
 	if err := checkPeriods(p.Periods); err != nil {
 		return err
@@ -130,15 +137,15 @@ func (p *Project) Validate() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
 		if !namePattern.MatchString(name) {
-			return fmt.Errorf("unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", name)
+			return wrong("units", "unit %q: want 1 to 64 letters, digits, '.', '_' and '-'", name)
 		}
 		if err := checkValues("unit "+name+": parameter", unitPath(name)+".parameters", p.Units[name].Parameters); err != nil {
 			return err
 		}
 	}
-	for year, n := range p.Estimates {
-		if year < 1990 || year > 2199 || !n.sane() || n.IsNegative() {
-			return fmt.Errorf("pdd_estimate of %d: %s: want tCO2 by calendar year, 0 or more", year, n)
+	for _, year := range slices.Sorted(maps.Keys(p.Estimates)) {
+		if n := p.Estimates[year]; year < 1990 || year > 2199 || !n.sane() || n.IsNegative() {
+			return wrong("pdd_estimate", "pdd_estimate of %d: %s: want tCO2 by calendar year, 0 or more", year, n)
 		}
 	}
 	if err := p.checkMeters(); err != nil {
@@ -171,6 +178,8 @@ func (v Value) check(what, symbol string) error {
 		return fmt.Errorf("%s %s has no unit; write 1 when it is a plain number", what, symbol)
 	case v.Source == "":
 		return fmt.Errorf("%s %s has no source; name the document and table that a verifier can open", what, symbol)
+	case v.Evidence != "" && !hashPattern.MatchString(v.Evidence):
+		return fmt.Errorf("%s %s: evidence %q: want the SHA-256 of its source, 64 hexadecimal digits, as sha256sum prints it", what, symbol, v.Evidence)
 	}
 	if _, err := parseUnit(v.Unit); err != nil {
 		return fmt.Errorf("%s %s: %w", what, symbol, err)
@@ -178,15 +187,20 @@ func (v Value) check(what, symbol string) error {
 	return nil
 }
 
-// faultAt says where in the project's file an error lies.
+// faultAt says where in the project's file an error lies; one that has a place already
+// is below path.
 func faultAt(path string, err error) error {
-	if err == nil {
+	var f *Fault
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &f):
+		return &Fault{path + f.Path, f.Problem, f.Remedy}
 	}
 	return &Fault{Path: path, Problem: err.Error()}
 }
 
-func unitPath(name string) string { return "$.units." + name }
+func unitPath(name string) string { return "$.units.'" + name + "'" }
 func meterPath(i int) string      { return fmt.Sprintf("$.meters[%d]", i) }
 
 func (p *Project) checkMeters() error {
@@ -248,6 +262,11 @@ func (m *Meter) check() error {
 		return fmt.Errorf("meter %s: every and hold: want durations like 15m; hold at most 24h", m.Key)
 	case m.Calculated() && modulus.IsPositive():
 		return fmt.Errorf("meter %s: modulus_kWh is of a counter; with hold its register is a power", m.Key)
+	}
+	if m.Heat != nil {
+		if err := m.Heat.check(m); err != nil {
+			return faultAt(".heat", fmt.Errorf("meter %s: %w", m.Key, err))
+		}
 	}
 	return m.checkRecords()
 }
@@ -343,9 +362,6 @@ func (p *Project) Fits(m *Methodology) error {
 	if err := p.complete(m); err != nil {
 		return err
 	}
-	if err := p.checkZero(m); err != nil {
-		return err
-	}
 	return p.checkFixed(m)
 }
 
@@ -370,8 +386,8 @@ func (p *Project) fits(m *Methodology, what, symbol string, v Value, unit bool) 
 		return fmt.Errorf("%s %s is given in %s, methodology %v wants %s; convert it in the file, nothing is converted silently",
 			what, symbol, v.Unit, p.Methodology, a.Unit)
 	}
-	if err := a.within(*v.Value); err != nil {
-		return fmt.Errorf("%s %w", what, err)
+	if err := a.within(*v.Value); err != nil && (v.RangeChecked == "" || !v.Value.sane()) {
+		return &Fault{Problem: fmt.Sprintf("%s %v", what, err), Remedy: "correct the value or its unit; if it is right, say who has checked it and by what: range_checked_by"}
 	}
 	return nil
 }
@@ -381,7 +397,7 @@ func (p *Project) complete(m *Methodology) error {
 	units, fed := p.unitNames(m), p.fed()
 	for _, name := range slices.Sorted(maps.Keys(p.Units)) {
 		if !slices.Contains(units, name) {
-			return fmt.Errorf("unit %s has no meter and no input that counts; give it one, or take it out", name)
+			return faultAt(unitPath(name), fmt.Errorf("unit %s has no meter and no input that counts; give it one, or take it out", name))
 		}
 	}
 	for i := range m.Parameters {
@@ -395,10 +411,14 @@ func (p *Project) complete(m *Methodology) error {
 		}
 		for _, unit := range owners {
 			if a.Monitored && !fed[feed{a.Symbol, unit}] {
-				return fmt.Errorf("parameter %s%s of methodology %v has no meter; let one feed it, or name it under inputs", a.Symbol, of(unit), p.Methodology)
+				return faultAt("$.meters", fmt.Errorf("parameter %s%s of methodology %v has no meter; let one feed it, or name it under inputs", a.Symbol, of(unit), p.Methodology))
 			}
 			if _, ok := p.Units[unit].Parameters[a.Symbol]; !a.Monitored && !ok {
-				return fmt.Errorf("parameter %s%s of methodology %v is missing; give it with value, unit (%s) and source", a.Symbol, of(unit), p.Methodology, a.Unit)
+				path := "$.parameters"
+				if _, ok := p.Units[unit]; ok {
+					path = unitPath(unit)
+				}
+				return faultAt(path, fmt.Errorf("parameter %s%s of methodology %v is missing; give it with value, unit (%s) and source", a.Symbol, of(unit), p.Methodology, a.Unit))
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func chiller() *Methodology {
 
 func value(v, unit string) Value {
 	d := Number{num(v)}
-	return Value{&d, unit, "table 2"}
+	return Value{Value: &d, Unit: unit, Source: "table 2"}
 }
 
 // plant is a project that fits chiller.
@@ -65,8 +65,8 @@ func TestProjectValidate(t *testing.T) {
 		{"share 2026-12-31", func(p *Project) { p.Periods = append(p.Periods, Span{day("2026-12-31"), day("2027-12-31")}) }},
 		{"at most 100 years; is a digit wrong", func(p *Project) { p.Periods = []Span{{day("2026-01-01"), day("2926-12-31")}} }},
 		{"meters: give at least one", func(p *Project) { p.Meters = nil }},
-		{"parameter EF has no value", func(p *Project) { p.Parameters["EF"] = Value{nil, "1", "x"} }},
-		{"more than 30 digits", func(p *Project) { p.Parameters["EF"] = Value{&huge, "1", "x"} }},
+		{"parameter EF has no value", func(p *Project) { p.Parameters["EF"] = Value{Unit: "1", Source: "x"} }},
+		{"more than 30 digits", func(p *Project) { p.Parameters["EF"] = Value{Value: &huge, Unit: "1", Source: "x"} }},
 		{"parameter EF has no unit; write 1", func(p *Project) { p.Parameters["EF"] = value("1", "") }},
 		{`"t/MWh/%": "%" is not known`, func(p *Project) { p.Parameters["EF"] = value("1", "t/MWh/%") }},
 		{"parameter EF has no source", func(p *Project) { v := value("1", "1"); v.Source = ""; p.Parameters["EF"] = v }},

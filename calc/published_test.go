@@ -92,7 +92,7 @@ func sunny(t *testing.T, place, factor string, period Span, readings map[string]
 	ef := Number{num(factor)}
 	p := &Project{
 		Reference: "check", Title: "Check", Zone: place, Methodology: Pin{"KS-F1", "1.0"}, Periods: []Span{period},
-		Parameters: map[string]Value{"EF_RE": {&ef, "tCO2/MWh", "of the check"}}, Meters: []Meter{{Key: "m", Register: "site-1/m/kWh", Parameter: "EG"}},
+		Parameters: map[string]Value{"EF_RE": {Value: &ef, Unit: "tCO2/MWh", Source: "of the check"}}, Meters: []Meter{{Key: "m", Register: "site-1/m/kWh", Parameter: "EG"}},
 	}
 	for _, f := range more {
 		f(p)

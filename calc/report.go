@@ -32,6 +32,8 @@ type Report struct {
 	Deductions   []Deduction                  `json:"deductions"`                          // all that lies between measured and claimable; never nil
 	NoValue      map[string][]string          `json:"days_without_value,omitempty"`        // by parameter that has a value for each day: days that nobody gave one, taken against the project
 	NotGiven     map[string][]string          `json:"parameters_without_amount,omitempty"` // by vintage: parameters that come as inputs and have none in it; 0 stands for them in the formulas, and the period cannot be sealed
+	Odd          []string                     `json:"odd,omitempty"`                       // what a person should look at: a unit that may be off by 1,000
+	Fixed        []FixedReport                `json:"fixed,omitempty"`                     // parameters fixed ex ante, with source and evidence
 	Inputs       []InputReport                `json:"inputs,omitempty"`
 	Comparisons  []Comparison                 `json:"comparisons,omitempty"`
 	Splits       map[string]SplitReport       `json:"split,omitempty"`    // by vintage, when the project has an allocation
@@ -249,6 +251,7 @@ func (p *Project) build(m *Methodology, period int, curve func(key string) *Curv
 		b.meter(&p.Meters[i], c)
 	}
 	b.months()
+	r.Fixed = p.fixed()
 	b.inputsOf()
 	b.notGiven()
 	er := new(big.Int)
@@ -339,6 +342,7 @@ func (b *builder) finish() {
 		}
 		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
+	b.report.Odd = b.odd()
 	b.compare()
 	b.counters()
 	b.forecast()

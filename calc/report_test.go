@@ -25,7 +25,7 @@ func trial(t testing.TB) (*Project, *Methodology, func(string) *Curve) {
 	p := &Project{
 		Reference: "trial-1", Title: "Trial", Zone: "Asia/Bangkok", Methodology: Pin{"KS-F1", "1.0"},
 		Periods:    []Span{{day("2026-12-30"), day("2027-01-02")}, {day("2027-01-03"), day("2027-01-31")}},
-		Parameters: map[string]Value{"EF_RE": {&ef, "tCO2/MWh", "illustration"}},
+		Parameters: map[string]Value{"EF_RE": {Value: &ef, Unit: "tCO2/MWh", Source: "illustration"}},
 		Meters: []Meter{
 			{Key: "a", Register: "site-1/a/Wh", Parameter: "EG", RatedKW: Number{num("100")}, RatedSource: "nameplate"},
 			{Key: "b", Register: "site-1/b/Wh", Parameter: "EG", RatedKW: Number{num("100")}, RatedSource: "nameplate"},

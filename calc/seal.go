@@ -132,6 +132,9 @@ func (p *Project) CanSeal(m *Methodology, r *Report, now time.Time) error {
 	if err := m.Sealable(); err != nil {
 		return err
 	}
+	if err := p.evidenced(); err != nil {
+		return err
+	}
 	zone, err := p.Location()
 	if err != nil {
 		return err

@@ -192,6 +192,9 @@ func (p *Parameter) limits() string {
 	if p.Max != nil {
 		text += ", at most " + p.Max.String()
 	}
+	if p.Range != "" {
+		text += ": " + p.Range
+	}
 	return text
 }
 

@@ -50,18 +50,19 @@ func (s *Split) validate(p *Project) error {
 func (p *Project) checkAllocation() error {
 	var sum Number
 	seen := make(map[string]bool)
-	for _, a := range p.Allocation {
+	for i, a := range p.Allocation {
+		path := fmt.Sprintf("$.allocation[%d]", i)
 		switch {
 		case a.Name == "" || seen[a.Name]:
-			return fmt.Errorf("allocation: account %q: give each account a name of its own", a.Name)
+			return faultAt(path, fmt.Errorf("allocation: account %q: give each account a name of its own", a.Name))
 		case !a.Percent.sane() || a.Percent.IsNegative():
-			return fmt.Errorf("allocation: account %s: percent %s: want 0 to 100", a.Name, a.Percent)
+			return faultAt(path, fmt.Errorf("allocation: account %s: percent %s: want 0 to 100", a.Name, a.Percent))
 		}
 		seen[a.Name] = true
 		sum.Decimal = sum.Add(a.Percent.Decimal)
 	}
 	if len(p.Allocation) > 0 && sum.String() != "100" {
-		return fmt.Errorf("allocation: the percents add up to %s; want 100", sum)
+		return faultAt("$.allocation", fmt.Errorf("allocation: the percents add up to %s; want 100", sum))
 	}
 	return nil
 }

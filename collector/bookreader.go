@@ -44,6 +44,7 @@ type source struct {
 type point struct {
 	index int // among those of the declaration
 	track *track
+	heat  heatPoints
 }
 
 type waitingReading struct {
@@ -225,6 +226,9 @@ func (b *bookReader) imported(r *store.Record) error {
 		}
 		b.done[key] = done
 		s := reading(&x)
+		if spec := b.tracks[r.Subject].curve.Spec(); spec.Heat != nil {
+			s = spec.Heat.Power(s, calc.Sample{}, calc.Sample{})
+		}
 		if err := b.take(b.tracks[r.Subject], &s); err != nil {
 			return err
 		}
@@ -246,6 +250,9 @@ func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) error {
 		}
 		v := d.Value(x.index, rec.Reading)
 		b.sample = calc.Sample{At: at, Value: v.Number, Unit: p.Unit, Good: v.Quality == wire.Good, Reason: v.Reason}
+		if x.heat.heat != nil {
+			b.sample = x.heat.of(b.sample, d, rec.Reading)
+		}
 		if err := b.take(x.track, &b.sample); err != nil {
 			return err
 		}
@@ -263,7 +270,8 @@ func (b *bookReader) source(edge string, hash wire.Hash) *source {
 	s := &source{declaration: d, device: edge + "/" + d.Device}
 	for i := range d.Points {
 		if t := b.tracks[s.device+"/"+d.Points[i].Name]; t != nil {
-			s.points = append(s.points, point{i, t})
+			spec := t.curve.Spec()
+			s.points = append(s.points, point{i, t, findHeat(spec.Heat, d)})
 		}
 	}
 	b.sources[id] = s

@@ -202,7 +202,7 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 		return err
 	}
 	if v == nil { // what is left was good before
-		return c.put(d)
+		return c.ingest.decide(d)
 	}
 	if m != nil {
 		if err := p.CheckDecided(m); err != nil {

@@ -319,6 +319,9 @@ func (r *rules) check() error {
 		if err := p.Fits(m); err != nil {
 			return located(file, err)
 		}
+		if err := p.Computable(m); err != nil {
+			return located(file, err)
+		}
 		for _, spec := range p.Registers() {
 			if other, ok := owners[spec.Key]; ok {
 				return fmt.Errorf("register %s is in project %s and in project %s; a counter belongs to one project", spec.Key, other, p.Reference)

@@ -109,7 +109,11 @@ func (s *settle) imported(r *store.Record, u *series.Update) error {
 		}
 		s.state.Done[key], s.marked[key] = done, true
 		u.Samples = append(u.Samples, x)
-		if err := s.count(s.registers[x.Key()], reading(&x)); err != nil {
+		r, c := s.registers[x.Key()], reading(&x)
+		if r != nil && r.spec.Heat != nil {
+			c = r.spec.Heat.Power(c, calc.Sample{}, calc.Sample{}) // a file has no temperatures beside its flow
+		}
+		if err := s.count(r, c); err != nil {
 			return err
 		}
 	}
@@ -138,6 +142,8 @@ func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRo
 	switch {
 	case m == nil:
 		return fmt.Errorf("project %s has no meter %q: %w", info.Project, info.Meter, ErrUnknown)
+	case m.Heat != nil:
+		return fmt.Errorf("meter %s counts heat of a flow and two temperatures of one reading; one column of a file is none of that", info.Meter)
 	case info.Who == "" || info.Why == "":
 		return errors.New("say who brings the readings in and why")
 	}

@@ -9,7 +9,6 @@ import (
 	"kenshin/calc"
 	"kenshin/collector/series"
 	"kenshin/collector/store"
-	"kenshin/edge/wire"
 )
 
 // resettle settles registers again from the day of their earliest late sample,
@@ -60,7 +59,7 @@ func (s *settle) replay(ctx context.Context, r *register, late lateDays) error {
 		from = day.Start(r.zone).UnixMilli() + 1 // a reading at midnight closes the day before
 	}
 	end := int64(math.MinInt64)
-	err := s.db.Scan(ctx, r.spec.Key, from, math.MaxInt64, func(x wire.Sample) error {
+	err := scanRegister(ctx, s.db, &r.spec, from, math.MaxInt64, func(x calc.Sample) error {
 		if x.At < -maxTime || x.At > maxTime {
 			return nil
 		}
@@ -70,7 +69,7 @@ func (s *settle) replay(ctx context.Context, r *register, late lateDays) error {
 			}
 			end = calc.ClosingDay(x.At, r.zone).Next().Start(r.zone).UnixMilli()
 		}
-		err := r.curve.Add(reading(&x))
+		err := r.curve.Add(x)
 		if err != nil && !errors.Is(err, calc.ErrConflict) {
 			return fmt.Errorf("register %s: %w", r.spec.Key, err)
 		}

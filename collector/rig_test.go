@@ -47,7 +47,7 @@ methodology: {number: T-1, version: "1.0"}
 periods:
   - {start: 2020-05-15, end: 2020-05-20}
   - {start: 2020-12-30, end: 2021-01-02}
-parameters: {EF: {value: "0.533", unit: tCO2/MWh, source: invented}}
+parameters: {EF: {value: "0.533", unit: tCO2/MWh, source: invented, evidence: 5be2aa8ec1bda821de239f11caa5e71888df421fa4dd29987281a29d15c44977}}
 meters:
   - {key: one, register: site-1/m-1/energy, rated_kW: "40", rated_source: invented, parameter: EG}
   - {key: two, register: site-2/m-1/energy, parameter: EG}

@@ -11,6 +11,7 @@ type route struct {
 	point    int
 	block    int
 	register *register
+	heat     heatPoints
 }
 
 // routed returns the points of a declaration that registers count.
@@ -20,7 +21,7 @@ func (s *settle) routed(edge string, d *wire.Declaration, h wire.Hash) []route {
 	if !ok {
 		for i := range d.Points {
 			if r := s.registers[edge+"/"+d.Device+"/"+d.Points[i].Name]; r != nil {
-				list = append(list, route{i, d.BlockOf(&d.Points[i]), r})
+				list = append(list, route{i, d.BlockOf(&d.Points[i]), r, findHeat(r.spec.Heat, d)})
 			}
 		}
 		s.routes[key] = list

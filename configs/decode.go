@@ -52,6 +52,7 @@ func Load(file string, v any) (text []byte, err error) {
 func Decode(file string, text []byte, v any) error { return decode(file, text, v, nil) }
 
 func decode(file string, text []byte, v any, env func(string) (string, bool)) error {
+	text = bytes.TrimPrefix(text, byteOrderMark)
 	if err := checkShape(file, text); err != nil {
 		return err
 	}
@@ -75,12 +76,19 @@ func decode(file string, text []byte, v any, env func(string) (string, bool)) er
 			return err
 		}
 	}
+	sc := scalars{file: file, anchors: make(map[string]ast.Node), done: make(map[use]bool)}
+	if err := sc.check(body, reflect.TypeOf(v)); err != nil {
+		return err
+	}
 	err = yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(body, v)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return explain(file, body, err)
 	}
 	return nil
 }
+
+// byteOrderMark is what some editors of Windows put before UTF-8.
+var byteOrderMark = []byte("\xEF\xBB\xBF")
 
 // Limits of a file, far above what one needs. The parser's memory grows with the
 // square of the depth, so they are checked before it sees the text.
@@ -95,6 +103,9 @@ const (
 func checkShape(file string, text []byte) error {
 	if len(text) > maxSize {
 		return &Error{File: file, Problem: fmt.Sprintf("the file has %d bytes, at most %d", len(text), maxSize), Remedy: "check that it is the right one"}
+	}
+	if bytes.HasPrefix(text, []byte("\xFF\xFE")) || bytes.HasPrefix(text, []byte("\xFE\xFF")) {
+		return &Error{File: file, Line: 1, Problem: "the file is written in UTF-16", Remedy: "save it as UTF-8"}
 	}
 	depth := 0
 	for n, line := range bytes.Split(text, []byte("\n")) {
@@ -149,13 +160,15 @@ func explain(file string, body ast.Node, err error) error {
 	return e
 }
 
+var durationType = reflect.TypeFor[time.Duration]()
+
 // kind says for people what a Go type takes.
 func kind(t reflect.Type) string {
 	if t == nil {
 		return "another type"
 	}
 	switch {
-	case t == reflect.TypeFor[time.Duration]():
+	case t == durationType:
 		return "a duration such as 500ms, 10s or 5m"
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
 		return "a whole number"
@@ -230,10 +243,15 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // text that was read from file.
 func At(file string, text []byte, path, problem, remedy string) error {
 	e := &Error{File: file, Problem: problem, Remedy: remedy}
-	if p, err := yaml.PathString(path); err == nil && path != "$" {
-		if n, err := p.ReadNode(bytes.NewReader(text)); err == nil && n.GetToken() != nil {
-			e.Line = n.GetToken().Position.Line
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	for strings.ContainsAny(path, ".[") { // a value that is missing is missing where the next one above it stands
+		if p, err := yaml.PathString(path); err == nil {
+			if n, err := p.ReadNode(bytes.NewReader(text)); err == nil && n.GetToken() != nil {
+				e.Line = n.GetToken().Position.Line
+				return e
+			}
 		}
+		path = path[:strings.LastIndexAny(path, ".[")]
 	}
 	return e
 }

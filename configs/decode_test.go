@@ -15,6 +15,9 @@ type sample struct {
 	Wait   time.Duration `yaml:"wait"`
 	On     bool          `yaml:"on"`
 	List   []string      `yaml:"list"`
+	Bases  []uint16      `yaml:"bases"`
+	Limit  *uint16       `yaml:"limit"`
+	Years  map[int]int   `yaml:"years"`
 	Nested struct {
 		Password string `yaml:"password"`
 	} `yaml:"nested"`
@@ -31,6 +34,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"key twice", "name: a\nname: b\n", 2, ""},
 		{"word for a number", "name: a\ncount: three\n", 2, "a whole number from 0 to 255"},
 		{"number too large", "count: 300\n", 1, "a whole number from 0 to 255"},
+		{"fraction for a whole number", "name: a\ncount: 2.7\n", 2, "2.7 is no whole number"},
+		{"quoted fraction", "name: a\ncount: \"2.7\"\n", 2, "2.7 is no whole number"},
+		{"fraction in a list", "bases: [0, 40000.5]\n", 1, "40000.5 is no whole number"},
+		{"fraction behind a pointer", "name: a\nlimit: 1.5\n", 2, "1.5 is no whole number"},
+		{"fraction behind an alias", "bases: [&x 1, 2]\nyears: {2026: *x, 2027: 1.5}\n", 2, "1.5 is no whole number"},
+		{"year that is none", "years:\n  2026: 1\n  2027.5: 1\n", 3, `"2027.5" is no whole number`},
+		{"powers of ten", "count: 1e2\n", 1, "1e2 is no whole number"},
+		{"octal", "count: 010\n", 1, "010 is no whole number"},
+		{"no value for a number", "name: a\ncount:\n", 2, "the key has no value"},
+		{"no value for a duration", "name: a\nwait: null\n", 2, "the key has no value; want a duration"},
+		{"UTF-16", "\xff\xfen\x00", 1, "UTF-16"},
 		{"list for a text", "name: [a]\n", 1, "a text"},
 		{"text for a list", "list: a\n", 1, "list"},
 		{"not a duration", "name: a\nwait: soon\n", 2, "soon"},
@@ -62,6 +76,30 @@ func TestDecode(t *testing.T) {
 	}
 	if s.Name != "${HOME}" || s.Count != 255 || s.Wait != 90*time.Second || !s.On || len(s.List) != 2 || s.Nested.Password != "p" {
 		t.Errorf("decoded %+v; Decode must not look at the environment", s)
+	}
+}
+
+// TestNumbersStayAsTheyAreWritten: where a text is wanted a number is one, and what an
+// editor puts before the file is no part of its first key.
+func TestNumbersStayAsTheyAreWritten(t *testing.T) {
+	for text, want := range map[string]string{"name: 1.10": "1.10", "name: 0047": "0047", "name: 2.0": "2.0", "\ufeffname: a": "a", "name: &x 1.0\nlist: [*x]": "1.0", "name: a\nlimit:": "a"} {
+		var s sample
+		if err := Decode("x.yaml", []byte(text), &s); err != nil || s.Name != want || len(s.List) > 0 && s.List[0] != want || s.Limit != nil {
+			t.Errorf("%q: %q %q, %v; want %q", text, s.Name, s.List, err, want)
+		}
+	}
+	var s sample
+	if err := Decode("x.yaml", []byte("count: \"200\"\nbases: [0x9C40, 0]"), &s); err != nil || s.Count != 200 || s.Bases[0] != 40000 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := At("x.yaml", []byte("\ufeffa: 1\nb: 2\n"), "$.a", "bad", "mend it"); err.Error() != "x.yaml:1: bad; mend it" {
+		t.Error(err)
+	}
+	// An anchor that holds itself, and one that is used very often, end.
+	for _, text := range []string{"list: &x [*x]", "years: &y {1: 1}\nlist: [" + strings.Repeat("*y, ", 1000) + "]"} {
+		if err := Decode("x.yaml", []byte(text), &s); err == nil {
+			t.Errorf("%.20q is good", text)
+		}
 	}
 }
 

@@ -287,12 +287,21 @@ func (c *config) describe(w io.Writer) error {
 		fmt.Fprintf(w, "! the collector cannot start by it yet: %v\n", err)
 	}
 	fmt.Fprintf(w, "methods   %d; `kenshin-collector methodology check` lists those that come with the program\n", len(methodologies))
+	all := make(shelf)
+	all.read(methodologies)
 	for _, f := range projects {
 		var p calc.Project
 		if err := configs.Decode(f.Name, f.Text, &p); err != nil {
 			return err
 		}
 		fmt.Fprintf(w, "project   %s: %s, %v\n", p.Reference, p.Title, p.Methodology)
+		m, err := all[p.Methodology].m.Resolve(all.find)
+		if err != nil {
+			return err
+		}
+		for _, text := range p.Oddities(m) {
+			fmt.Fprintf(w, "! %v\n", configs.At(f.Name, f.Text, "$.pdd_estimate", text, "correct the one that is wrong; if both are right there is nothing to do"))
+		}
 	}
 	c.describeInflux(w)
 	_, err = fmt.Fprintf(w, "\n%s is good.\n", c.file)

@@ -41,10 +41,11 @@ examples:
 `,
 		"p.yaml": `reference: desk-1
 title: A plant of before
+country: X
 zone: Asia/Bangkok
 methodology: {number: XX_AM009, version: "1.0"}
 periods: [{start: 2024-01-01, end: 2024-12-31}]
-parameters: {EF: {value: "0.5", unit: tCO2/MWh, source: invented}, EF_W: {value: "0.2", unit: tCO2/t, source: invented}}
+parameters: {EF: {value: "0.5", unit: tCO2/MWh, source: invented, evidence: 5be2aa8ec1bda821de239f11caa5e71888df421fa4dd29987281a29d15c44977}, EF_W: {value: "0.2", unit: tCO2/t, source: invented, evidence: 5be2aa8ec1bda821de239f11caa5e71888df421fa4dd29987281a29d15c44977}}
 allocation: [{name: Japan, percent: 50}, {name: Host, percent: 50}]
 inputs: [{parameter: WA, option: B}]
 meters:

@@ -159,6 +159,9 @@ func (f *importFlags) describe(w io.Writer, in *readings, p *calc.Project, spec 
 	if events[calc.CauseUnit] > 0 {
 		problems = errors.Join(problems, fmt.Errorf("--unit %q is none that is known", f.Unit))
 	}
+	if odd := calc.TooLittle(energy, spec.RatedKW, hours, base); odd != "" {
+		problems = errors.Join(problems, fmt.Errorf("%s is --unit %s right?", odd, f.Unit))
+	}
 	if most := spec.RatedKW.Mul(hours); spec.RatedKW.IsPositive() && energy.GreaterThan(most) {
 		problems = errors.Join(problems, fmt.Errorf("%s %s in %s h are more than rated power of %s %s makes (%s %s): is --unit %s right?", energy, base, hours.StringFixed(1), spec.RatedKW, strings.Replace(base+"/h", "kWh/h", "kW", 1), most.StringFixed(0), base, f.Unit))
 	}

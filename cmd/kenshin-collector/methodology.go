@@ -90,17 +90,20 @@ func (s shelf) read(files []collector.File) []*methodologyFile {
 	return out
 }
 
+// find returns the methodology of a pin, nil when there is none.
+func (s shelf) find(p calc.Pin) *calc.Methodology {
+	if f := s[p]; f != nil {
+		return f.m
+	}
+	return nil
+}
+
 // check resolves a file and lists what is wrong with it.
 func (s shelf) check(f *methodologyFile) {
 	if f.m == nil {
 		return
 	}
-	m, err := f.m.Resolve(func(p calc.Pin) *calc.Methodology {
-		if f := s[p]; f != nil {
-			return f.m
-		}
-		return nil
-	})
+	m, err := f.m.Resolve(s.find)
 	var fault *calc.Fault
 	var faults []*calc.Fault
 	if errors.As(err, &fault) {

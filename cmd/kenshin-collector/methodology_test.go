@@ -67,10 +67,12 @@ rounding: {ER: floor}
 		"f-key.yaml":     strings.Replace(goodMethodology, "title:", "titel:", 1),
 		"g-twice.yaml":   goodMethodology,
 		"h-zero.yaml":    strings.NewReplacer("XX_AM001", "XX_AM006", "COP_RE: 5", "COP_RE: 0").Replace(goodMethodology),
-		"notes.txt":      "not a methodology",
+		"i-divisor.yaml": strings.NewReplacer("XX_AM002", "XX_AM007", "unit: kWh", "unit: MWh", "sum(EG * EF)", "sum(EG * EF) * EF / EF", "0 * XX", "0", "EF_elec: 0.5", "EF: 0",
+			"{EC_PJ: 100, COP_PJ: 6, COP_RE: 5}", "{EG: 100}").Replace(standing.Replace(goodMethodology)),
+		"notes.txt": "not a methodology",
 	})
 	out, code, err := command(t, "methodology", "check", dir)
-	if code != 1 || err == nil || !strings.Contains(err.Error(), "7 of 8 methodology files are not in order") {
+	if code != 1 || err == nil || !strings.Contains(err.Error(), "8 of 9 methodology files are not in order") {
 		t.Errorf("exit %d, %v", code, err)
 	}
 	for _, want := range []string{
@@ -83,14 +85,15 @@ rounding: {ER: floor}
 		"e-cycle.yaml:6: XX_AM004 1.0 extends XX_AM005 1.0, which extends it",
 		`f-key.yaml:4: key "titel" is unknown here`,
 		"g-twice.yaml:1: XX_AM001 1.0 is the number of " + filepath.Join(dir, "a-good.yaml") + " too",
-		"h-zero.yaml:9: example 1 (one): formula RE: unit c: column 20: division by zero",
+		"h-zero.yaml:13: example 1 (one): unit c: COP_RE is 0, it cannot be below 1 (below 1 it would take more power",
+		"i-divisor.yaml:16: example 1 (one): formula RE: column 19: 0 divided by 0 is no number",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lacks %q:\n%s", want, out)
 		}
 	}
-	if n := strings.Count(out, "FAULT"); n != 9 {
-		t.Errorf("%d faults, want 9:\n%s", n, out)
+	if n := strings.Count(out, "FAULT"); n != 10 {
+		t.Errorf("%d faults, want 10:\n%s", n, out)
 	}
 }
 

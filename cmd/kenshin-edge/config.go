@@ -77,7 +77,8 @@ type busConfig struct {
 
 type deviceConfig struct {
 	ID      string        `yaml:"id"`
-	Unit    uint8         `yaml:"unit"`
+	Given   *uint8        `yaml:"unit"` // there is no unit that all devices have
+	Unit    uint8         `yaml:"-"`    // the same
 	Profile string        `yaml:"profile"`
 	Bases   []uint16      `yaml:"bases"`
 	Sub     uint8         `yaml:"sub"`
@@ -113,13 +114,15 @@ func loadFor(file string, enrolling bool) (*config, error) {
 func (c *config) validate(text []byte) error {
 	wrong := func(path, problem, remedy string) error { return configs.At(c.file, text, path, problem, remedy) }
 	if err := wire.CheckEdgeID(c.Edge); err != nil {
-		return wrong("$.edge", err.Error(), "choose an id that no other box has")
+		return wrong("$.edge", err.Error(), "choose an id that no other box has, such as site-1-roof")
 	}
 	switch {
 	case c.Data == "":
 		return wrong("$", "`data` is missing", "name a folder that survives a restart, such as /var/lib/kenshin-edge")
 	case c.Interval < time.Second:
 		return wrong("$.interval", fmt.Sprintf("interval %v", c.Interval), "1s is the shortest")
+	case c.Interval > longestInterval:
+		return wrong("$.interval", fmt.Sprintf("interval %v", c.Interval), fmt.Sprintf("%v is the longest", longestInterval))
 	case c.Outbox.MaxBytes < leastOutbox:
 		return wrong("$.outbox.max_bytes", fmt.Sprintf("%d bytes are too few", c.Outbox.MaxBytes), fmt.Sprintf("want at least %d", leastOutbox))
 	case c.Broker.Linger < 0:
@@ -130,6 +133,8 @@ func (c *config) validate(text []byte) error {
 		return wrong("$", "`broker.url` is missing", "name the broker, such as tcp://127.0.0.1:1883, or run `kenshin-edge enrol`")
 	case c.Broker.URL != "" && !isBroker(c.Broker.URL):
 		return wrong("$.broker.url", fmt.Sprintf("broker %q", c.Broker.URL), "want tcp://HOST:PORT, or tls, ws or wss in place of tcp")
+	case c.Broker.Linger > time.Hour || c.Broker.AckTimeout > time.Hour:
+		return wrong("$.broker", fmt.Sprintf("linger %v, ack_timeout %v", c.Broker.Linger, c.Broker.AckTimeout), "an hour is the longest of both")
 	case c.Broker.AckTimeout < time.Second:
 		return wrong("$.broker.ack_timeout", fmt.Sprintf("ack_timeout %v", c.Broker.AckTimeout), "1s is the shortest; what is not acked by then is sent again")
 	case c.Collector.Key == "" && c.Collector.KeyFile == "" && !c.enrolling:
@@ -183,6 +188,11 @@ func (c *config) validate(text []byte) error {
 // validateDevices checks what a bus says of its devices; on holds the bus of
 // each id so far.
 func (c *config) validateDevices(b *busConfig, bus string, on map[string]string, wrong func(path, problem, remedy string) error) error {
+	for _, t := range []pause{{"timeout", b.Timeout}, {"connect_timeout", b.ConnectTimeout}, {"connect_delay", b.ConnectDelay}, {"gap", b.Gap}, {"switch_gap", b.SwitchGap}} {
+		if err := t.check(bus, "bus "+b.Name, wrong); err != nil {
+			return err
+		}
+	}
 	if len(b.Devices) == 0 {
 		return wrong(bus, fmt.Sprintf("bus %s has no `devices`", b.Name), "name what is to be read, or take the bus out")
 	}
@@ -199,6 +209,16 @@ func (c *config) validateDevices(b *busConfig, bus string, on map[string]string,
 			return wrong(path+".id", fmt.Sprintf("device id %q is also on bus %s", d.ID, other), "a device id must be unique on its edge")
 		}
 		on[d.ID] = b.Name
+		if d.Given == nil {
+			return wrong(path, fmt.Sprintf("device %q has no `unit`", d.ID),
+				"say which Modbus unit it is: 1 to 247 on a serial line or behind a converter; a device with a network port of its own is often 1, some are 0 or 255; `kenshin-edge probe` finds it")
+		}
+		d.Unit = *d.Given
+		for _, t := range []pause{{"timeout", d.Timeout}, {"gap", d.Gap}} {
+			if err := t.check(path, fmt.Sprintf("device %q", d.ID), wrong); err != nil {
+				return err
+			}
+		}
 		alike := func(o deviceConfig) bool { return o.Unit == d.Unit && o.Profile == d.Profile && o.Sub == d.Sub }
 		switch other := slices.IndexFunc(b.Devices[:k], alike); {
 		case other >= 0:
@@ -211,6 +231,29 @@ func (c *config) validateDevices(b *busConfig, bus string, on map[string]string,
 		case !strings.HasPrefix(b.Endpoint, "tcp:") && (d.Unit == 0 || d.Unit > 247):
 			return wrong(path, fmt.Sprintf("device %q has unit %d", d.ID, d.Unit), "a device on a serial line is unit 1 to 247")
 		}
+	}
+	return nil
+}
+
+// longestInterval is how seldom devices may be read: days are cut from what is read.
+const longestInterval = 24 * time.Hour
+
+// longestPause is longer than any device takes; while one is waited for, nothing else of
+// its bus is read.
+const longestPause = time.Minute
+
+// pause is a time to wait, by its key.
+type pause struct {
+	key  string
+	time time.Duration
+}
+
+func (t pause) check(path, of string, wrong func(path, problem, remedy string) error) error {
+	switch {
+	case t.time < 0:
+		return wrong(path+"."+t.key, fmt.Sprintf("%s: %s %v is negative", of, t.key, t.time), "a time to wait is 0s or more")
+	case t.time > longestPause:
+		return wrong(path+"."+t.key, fmt.Sprintf("%s: %s %v", of, t.key, t.time), fmt.Sprintf("%v is the longest", longestPause))
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ type probeCmd struct {
 	Parity   string        `help:"Of a serial line: none, even or odd." default:"none"`
 	Profiles string        `help:"Folder with profiles of your own, beside those of the program." type:"path" placeholder:"DIR"`
 
+	Profile string `help:"Take every unit that answers for a device of this profile, as one without identity registers must be." placeholder:"NAME"`
+
 	For   time.Duration `help:"Self-check: compare energy counters with integrated power for so long; 10m under load tells." placeholder:"10m" group:"Self-check"`
 	Every time.Duration `help:"How often to read for that." default:"2s" group:"Self-check"`
 
@@ -159,6 +161,13 @@ func (p *probeCmd) prober(target string, ids []uint8, all []known) (*prober, err
 	q := &prober{all: all, link: modbus.Config{Endpoint: p.endpoint(target), Timeout: p.Timeout, ConnectDelay: p.Delay, Gap: p.Gap}}
 	for _, k := range all {
 		q.plain = append(q.plain, k.profile)
+	}
+	if p.Profile != "" {
+		k := slices.IndexFunc(all, func(k known) bool { return k.profile.Name == p.Profile })
+		if k < 0 {
+			return nil, fmt.Errorf("--profile: there is no profile %q; --profiles names the folder of your own", p.Profile)
+		}
+		q.told = &all[k].profile
 	}
 	var err error
 	if q.bus, err = modbus.New(q.link); err != nil {

@@ -82,6 +82,42 @@ func TestProbeOneDeviceManyUnits(t *testing.T) {
 	wants(t, must(t, "probe", at), "It answers every unit alike; units 5-247 were not asked.", "m1-1 answers as unit 2-4 too.")
 }
 
+// TestProbeWithoutSerialNumber: devices that were left with the serial number 0 are
+// told apart by what they count, and one that is told to no unit is still one.
+func TestProbeWithoutSerialNumber(t *testing.T) {
+	blank := func(wh uint16) *registers {
+		r := sunspecMap(40000, wh)
+		r.words[40000+2+50] = '0' << 8
+		return r
+	}
+	at := strings.TrimPrefix(serveUnits(t, "tcp://127.0.0.1:0", map[uint8]plant.Unit{1: blank(700), 2: blank(900), 3: blank(0), 4: blank(0)}), "tcp://")
+	out := must(t, "probe", at, "--units", "1-4", "--timeout", "5s")
+	wants(t, out, "m1-1, unit 1", "m1-2, unit 2", "m1-3, unit 3", "m1-4, unit 4")
+	if strings.Contains(out, "too.") {
+		t.Errorf("two devices are taken for one:\n%s", out)
+	}
+}
+
+// TestProbeByProfile: a profile of one's own that names no identity registers is read
+// when the command line says so.
+func TestProbeByProfile(t *testing.T) {
+	text, err := os.ReadFile("../../configs/profiles/generic-energy-meter.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "edge.yaml")
+	own := strings.Replace(string(text), "name: generic-energy-meter", "name: my-meter", 1)
+	if err := os.WriteFile(filepath.Join(dir, "my-meter.yaml"), []byte(own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := strings.TrimPrefix(serveUnits(t, "tcp://127.0.0.1:0", map[uint8]plant.Unit{5: profileUnit(t, "generic-energy-meter", 0)}), "tcp://")
+	out := must(t, "probe", at, "--units", "5", "--timeout", "5s", "--profiles", dir, "--profile", "my-meter", "--write", file)
+	wants(t, out, "my-meter-5, unit 5: taken for", "because --profile says so", "GUESS", "import_kWh *", "written, with 1 device")
+	wants(t, must(t, "check-config", "--config", file), "my-meter: 5 points")
+	_, err = command(t, "probe", at, "--units", "5", "--profile", "no-meter")
+	refused(t, err, 2, `there is no profile "no-meter"`)
+}
+
 // TestProbeStopped: Ctrl-C ends a scan that would take minutes, and keeps what
 // was found so far.
 func TestProbeStopped(t *testing.T) {

@@ -192,8 +192,16 @@ func TestRun(t *testing.T) {
 	if r := ask(); !strings.Contains(r.Refused, "log changed") || !strings.Contains(r.Refused, "takes a restart") {
 		t.Errorf("after a change that takes a restart: %q", r.Refused)
 	}
-	if n := manager.times("RELOADING=1"); n != 4 {
-		t.Errorf("RELOADING was said %d times, want 4", n)
+	reload(strings.Replace(more, "level: error", "level: warn\n# a remark", 1))
+	if r := ask(); !strings.Contains(r.Refused, "log changed") {
+		t.Errorf("loaded again, and it still takes a restart: %q", r.Refused)
+	}
+	reload(more)
+	if r := ask(); r.Refused != "" {
+		t.Errorf("set back to what runs: %q", r.Refused)
+	}
+	if n := manager.times("RELOADING=1"); n != 6 {
+		t.Errorf("RELOADING was said %d times, want 6", n)
 	}
 	stop()
 	eventually(t, "STOPPING", func() bool { return manager.times("STOPPING=1") == 1 })

@@ -32,6 +32,7 @@ type prober struct {
 	bus      *modbus.Bus
 	all      []known
 	plain    []device.Profile // of all
+	told     *device.Profile  // what units are by --profile, nil to find out
 	out, err io.Writer
 	tick     func(format string, a ...any) // progress, on a terminal
 	names    map[string]bool               // ids given so far, on all endpoints
@@ -176,7 +177,12 @@ const usualBase = 40000
 
 // identify finds out what a unit is. It reports whether that is something new.
 func (q *prober) identify(ctx context.Context, u uint8) (fresh bool, err error) {
-	matches, err := device.Identify(ctx, q.bus, u, q.plain)
+	var matches []device.Match
+	if q.told != nil {
+		matches = []device.Match{{Profile: q.told, Guess: true, Why: "taken for " + q.told.Title + " because --profile says so"}}
+	} else {
+		matches, err = device.Identify(ctx, q.bus, u, q.plain)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
@@ -256,16 +262,18 @@ func (q *prober) declare(f *find) (*wire.Declaration, error) {
 }
 
 // fingerprint returns what tells a device from others of its kind: its serial
-// number, or else its labels and what its counter shows.
+// number, or else its labels and what its counter shows. A serial number such as 0 is
+// none.
 func (q *prober) fingerprint(ctx context.Context, f *find) (string, error) {
 	if q.serial() {
 		return "", nil // a device on a line answers for its unit only, whatever serial number it was left with
 	}
 	d := f.device.Declaration
-	if d.Serial != "" {
+	blank := d.Serial != "" && strings.Trim(strings.ToLower(d.Serial), " 0.-_x?f/na") == "" // the maker, or an installer, put nothing in
+	if d.Serial != "" && !blank {
 		return fmt.Sprintf("%s %s %s %d", d.Manufacturer, d.Model, d.Serial, f.device.Sub), nil
 	}
-	out := ""
+	out, counts := "", false
 	edge.Once(ctx, edge.RealClock(), &edge.Bus{Reader: q.bus, Devices: []edge.Device{f.device}}, func(a edge.Answer) {
 		if a.Record.Reading == nil {
 			return
@@ -274,11 +282,15 @@ func (q *prober) fingerprint(ctx context.Context, f *find) (string, error) {
 			k := &a.Declaration.Points[i]
 			if v.Quality == wire.Good && (k.Kind == wire.Label || k.Kind == wire.Counter && !v.Number.IsZero()) {
 				out += fmt.Sprintf("%s %s%s ", k.Name, v.Text, v.Number)
+				counts = counts || k.Kind == wire.Counter
 			}
 		}
 	})
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
+	}
+	if blank && !counts {
+		return "", nil // labels alone are those of every such device
 	}
 	return out, nil
 }

@@ -30,6 +30,7 @@ type service struct {
 	log   *zap.Logger
 	agent *edge.Agent
 	tell  *notifier
+	first *config                   // that the agent was started by: what takes a restart is as it says
 	open  []openBus                 // run's, and of the reload under way
 	began atomic.Pointer[time.Time] // of the reload under way, nil when there is none
 
@@ -50,7 +51,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) error {
 	if err != nil {
 		return configs.Setup(err)
 	}
-	s := &service{log: log, cfg: cfg, tell: newNotifier(os.Getenv)}
+	s := &service{log: log, first: cfg, cfg: cfg, tell: newNotifier(os.Getenv)}
 	ac, err := s.prepare(ctx)
 	if err != nil {
 		return configs.Setup(err)
@@ -207,7 +208,7 @@ func (s *service) reload(ctx context.Context) {
 		return
 	}
 	s.refused = ""
-	if keys := s.cfg.fixed(next); len(keys) > 0 {
+	if keys := s.first.fixed(next); len(keys) > 0 {
 		s.refused = fmt.Sprintf("%s changed in %s, which takes a restart", strings.Join(keys, ", "), next.file)
 		s.log.Warn("some of the configuration takes a restart; the rest is in force", zap.Strings("keys", keys))
 	}

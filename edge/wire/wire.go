@@ -59,7 +59,7 @@ var idPattern = regexp.MustCompile(`^[a-z0-9-]{3,40}$`)
 // (an id with + or # has bypassed broker ACLs before, CVE-2017-7650).
 func CheckEdgeID(id string) error {
 	if !idPattern.MatchString(id) {
-		return fmt.Errorf("edge id %q: want 3 to 40 of a-z, 0-9 and -", id)
+		return fmt.Errorf("edge id %q: want 3 to 40 small letters, digits and hyphens (a-z, 0-9, -)", id)
 	}
 	return nil
 }
