@@ -18,14 +18,14 @@ import (
 // influxServer is a real InfluxDB 1.8 with the API of version 2, on a folder that
 // outlives its process.
 type influxServer struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	addr string
 	path string
 	*program
 }
 
-func newInfluxServer(t *testing.T) *influxServer {
+func newInfluxServer(t testing.TB) *influxServer {
 	t.Helper()
 	path, err := exec.LookPath("influxd")
 	if err != nil {
