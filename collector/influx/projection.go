@@ -8,8 +8,8 @@
 // its words. Once a day what was written is compared with the series store, and
 // what is missing is written again.
 //
-// Nothing is ever read back from the server but for that comparison: it is never
-// the source of a figure. FORMAT.md beside this file describes the lines and the
+// What is read back from the server is for that comparison and for long charts, which
+// say so: it is never the source of a figure. FORMAT.md beside this file describes the lines and the
 // state on disk.
 package influx
 
@@ -66,6 +66,8 @@ type Projection struct {
 	health string // up, or what is wrong
 	since  time.Time
 	words  string // of the server, when it is not up
+
+	current time.Time // when the server had all that was settled
 
 	comparing edgeDay // of compareDaily
 	dirtied   bool    // it was written meanwhile
@@ -214,8 +216,13 @@ const stepSamples = 30_000 // of one step, about
 
 // step writes some records and moves on; it reports whether there were any.
 func (p *Projection) step(ctx context.Context) (bool, error) {
-	from := p.position()
+	from, settled, now := p.position(), p.cfg.Collector.SettledRecords(), time.Now()
 	next, owed, err := p.write(ctx, from, ^uint64(0))
+	if err == nil && next >= settled {
+		p.mu.Lock()
+		p.current = now
+		p.mu.Unlock()
+	}
 	if err != nil || next == from {
 		return false, err
 	}
