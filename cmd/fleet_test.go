@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,17 @@ func newFleetRig(b *testing.B, devices, minutes, per int, addr string, outside b
 	write(b, dir, "fleet.yaml", project.String())
 	write(b, dir, "collector.yaml", fmt.Sprintf("name: load\ndata: data\nbroker: %s\nhttp: {listen: %q}\nlog: {level: warn}\nmethodologies: [t-1.yaml]\nprojects: [fleet.yaml]\n%sedges:\n%s", source, f.page, extra, registered.String()))
 	f.program = launch(b, dir, binary(b, "kenshin-collector"), "-config", "collector.yaml")
-	waitPort(b, f.page)
+	eventually(b, time.Minute, func() error { // also until it has subscribed
+		resp, err := http.Get("http://" + f.page + "/readyz")
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("the collector is not ready: %s", resp.Status)
+		}
+		return nil
+	})
 	for _, e := range f.edges {
 		if err := e.dial(addr); err != nil {
 			b.Fatal(err)
