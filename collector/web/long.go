@@ -53,7 +53,7 @@ func (p *Page) long(ctx context.Context, v *view) error {
 	}
 	c = drawLong(v.start, to, days)
 	c.at = now
-	c.Origin = fmt.Sprintf("Drawn from the time series server %s at %s; each month adds up to that of the report.", source, clock(now.UnixMilli(), time.UTC))
+	c.Origin = fmt.Sprintf("Drawn from the time series server %s at %s; each month adds up to that of the report.", source, v.At.Text)
 	if source == storeName {
 		c.Origin = "Drawn from the series store."
 		if why != "" {
