@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -106,7 +107,7 @@ func TestCompose(t *testing.T) {
 		at := t.TempDir()
 		text := strings.NewReplacer("/usr/share/kenshin/configs", configs, "/var/lib/", at+"/").Replace(read(t, dir, file))
 		if command == "kenshin-edge" {
-			text += "broker: {url: \"tcp://broker:1883\"}\n" // known from enrolment there
+			text += "broker: {url: \"tcp://broker:1883\"}\ncollector: {key: \"" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\"}\n" // known from enrolment there
 		}
 		for _, v := range []string{"KENSHIN_API_TOKEN", "INFLUX_TOKEN"} {
 			t.Setenv(v, "secret-enough")
