@@ -121,7 +121,7 @@ func (p *Projection) insist(ctx context.Context, lines []line) (verdict, error) 
 				return again, ctx.Err()
 			}
 			v, pause = judge(err)
-			health = map[verdict]string{again: "down", stopped: "refuses us"}[v]
+			health = map[verdict]string{again: down, stopped: refuses}[v]
 			p.refusedUs.Store(v == stopped)
 			if health == "" {
 				moves()

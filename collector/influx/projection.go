@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,8 +81,10 @@ type edgeDay struct {
 }
 
 const (
-	up     = "up"
-	unseen = "not tried"
+	up      = "up"
+	unseen  = "not tried"
+	down    = "down"
+	refuses = "refuses us"
 )
 
 // Open reads how far the server was given the book. It does not ask the server.
@@ -345,18 +348,22 @@ func (p *Projection) is(health string, why error, began time.Time) {
 	if health == up && p.stuck.Load() > 0 || health != up && p.health == up && began.Before(p.since) {
 		return
 	}
+	said := p.words
 	p.words = ""
 	if why != nil {
 		p.words = wordsOf(why)
 	}
-	if health == p.health {
-		return
+	if health == p.health && (health != refuses || p.words == said) {
+		return // whoever mends the token wants to know that the bucket is missing as well
 	}
 	before, since := p.health, p.since
-	p.health, p.since = health, time.Now()
+	p.health = health
+	if before != health {
+		p.since = time.Now()
+	}
 	switch {
 	case health != up:
-		p.log.Error("the time series server "+health+"; ingest and figures go on, and it is given what it misses", zap.String("url", p.cfg.Server.URL), zap.String("words", p.words), zap.Uint64("next record", p.state.Next))
+		p.log.Error("the time series server "+strings.Replace(health, down, "is down", 1)+"; ingest and figures go on, and it is given what it misses", zap.String("url", p.cfg.Server.URL), zap.String("words", p.words), zap.Uint64("next record", p.state.Next))
 	case before == unseen:
 		p.log.Info("the time series server takes what is settled", zap.String("url", p.cfg.Server.URL), zap.Uint64("next record", p.state.Next))
 	default:
