@@ -22,8 +22,8 @@ func TestCharts(t *testing.T) {
 	}
 	r := newRig(t, s)
 	p := r.project(db)
-	stop := r.run(p)
 	r.take(s)
+	stop := r.run(p) // after that: figures are written at once, then every minute
 	r.caughtUp(p)
 	c := &Charts{Collector: r.Collector, Copies: []*Projection{p}}
 	stored := &Charts{Collector: r.Collector}
@@ -95,9 +95,6 @@ func TestCharts(t *testing.T) {
 			return strings.Contains(why, says)
 		})
 	}
-	p.cfg.Server.Rounding = true
-	is("a server that rounds", "energy", "rounds")
-	p.cfg.Server.Rounding = false
 	send := func(text string) {
 		t.Helper()
 		if err := p.link.send(t.Context(), []line{{text, 1}}); err != nil {
@@ -125,6 +122,8 @@ func TestCharts(t *testing.T) {
 	is("a server that is behind", "signed", "0 records behind")
 	p.is("down", fmt.Errorf("no answer"), time.Now())
 	is("a server that is down", "signed", "down")
+	p.cfg.Server.Rounding = true
+	is("a server that rounds", "energy", "rounds")
 
 	for _, tt := range []struct {
 		text string
