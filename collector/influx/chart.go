@@ -32,7 +32,7 @@ type Charts struct {
 const SeriesStore = "series store"
 
 const (
-	chartWithin = 10 * time.Second // a server that does not answer by then is not waited for
+	chartWithin = 5 * time.Second  // a server that does not answer by then is not waited for
 	currentFor  = time.Minute      // a server may be behind by that
 	chartHour   = int64(3_600_000) // the newest part of a chart is the series store's, ms
 )

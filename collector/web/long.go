@@ -28,11 +28,12 @@ const (
 	maxSlots = 400         // bars; a longer period has several days in one
 	maxLong  = 200         // charts that are kept
 	longFor  = time.Minute // a chart is drawn once in that
+	maxCells = 250_000     // days of meters; settling waits while the series store adds up more
 )
 
 // long adds the chart of the whole period to a page whose chart of days leaves some out.
 func (p *Page) long(ctx context.Context, v *view) error {
-	if v.Days.Older == 0 || len(v.Days.Bars) == 0 {
+	if v.Days.Older == 0 || len(v.Days.Bars) == 0 || len(v.Meters)*(v.Days.Older+len(v.Days.Bars)) > maxCells {
 		return nil
 	}
 	key, now := fmt.Sprint(v.Reference, " ", v.N), p.cfg.Now()

@@ -37,6 +37,11 @@ func TestLongChart(t *testing.T) {
 		t.Error("a period of 20 days has a second chart")
 	}
 	f := longFake()
+	f.projects[0].Meters = append(f.projects[0].Meters, make([]calc.Meter, 2000)...)
+	if _, html := get(newPage(t, f)); strings.Contains(html, "whole period") || f.drawn > 0 {
+		t.Error("2,004 meters by 203 days are added up for a page")
+	}
+	f = longFake()
 	p := newPage(t, f)
 	for range 3 {
 		code, html := get(p)
