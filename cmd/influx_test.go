@@ -18,14 +18,14 @@ import (
 // influxServer is a real InfluxDB 1.8 with the API of version 2, on a folder that
 // outlives its process.
 type influxServer struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	addr string
 	path string
 	*program
 }
 
-func newInfluxServer(t *testing.T) *influxServer {
+func newInfluxServer(t testing.TB) *influxServer {
 	t.Helper()
 	path, err := exec.LookPath("influxd")
 	if err != nil {
@@ -122,6 +122,21 @@ func TestInfluxKill9(t *testing.T) {
 	}
 	t.Log(out, text)
 	dashboard(t, db)
+	s.startCenter()
+	chart := "/api/v1/chart?register=site-0/inv-0/ActWh&every=5m&from=" + time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)
+	from := func(source string) {
+		t.Helper()
+		eventually(t, time.Minute, func() error {
+			text, err := get(s.page, chart)
+			if err == nil && (!strings.Contains(string(text), `"source":"`+source) || !strings.Contains(string(text), `"value"`)) {
+				err = fmt.Errorf("the chart is not from %s: %s", source, text)
+			}
+			return err
+		})
+	}
+	from("main")
+	db.kill9()
+	from("series store")
 }
 
 // dashboard runs the queries of the dashboard, as Grafana would fill them in.

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"bufio"
-	"crypto/ed25519"
-	"encoding/base64"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -53,56 +51,20 @@ examples:
 `
 
 func throughput(b *testing.B, devices, minutes, per int) {
-	dir, addr, page := b.TempDir(), freeAddr(b), freeAddr(b)
-	var edges []*fleetEdge
-	var registered, project strings.Builder
-	project.WriteString("reference: fleet\ntitle: all\nzone: Asia/Tokyo\nmethodology: {number: T-1, version: \"1.0\"}\nperiods: [{start: 2020-05-15, end: 2020-12-31}]\nparameters: {EF: {value: \"0.5\", unit: tCO2/MWh, source: invented}}\nmeters:\n")
-	for n := range devices / 10 {
-		e := newFleetEdge(n)
-		edges = append(edges, e)
-		fmt.Fprintf(&registered, "  - {id: %s, key: %q, password: secret}\n", e.id, base64.StdEncoding.EncodeToString(e.key.Public().(ed25519.PublicKey)))
-		for _, d := range e.devices {
-			fmt.Fprintf(&project, "  - {key: %s-%s, register: %s/%s/point-0, parameter: EG}\n", e.id, d.Device, e.id, d.Device)
-		}
-	}
-	write(b, dir, "t-1.yaml", throughputMethodology)
-	write(b, dir, "fleet.yaml", project.String())
-	write(b, dir, "collector.yaml", fmt.Sprintf("name: load\ndata: data\nbroker: {listen: %q}\nhttp: {listen: %q}\nlog: {level: warn}\nmethodologies: [t-1.yaml]\nprojects: [fleet.yaml]\nedges:\n%s", addr, page, registered.String()))
-	p := launch(b, dir, binary(b, "kenshin-collector"), "-config", "collector.yaml")
-	waitPort(b, page)
-	messages := 0
-	for _, e := range edges {
-		for range 10 * minutes / per {
-			e.make(b, per)
-			messages++
-		}
-		if err := e.dial(addr); err != nil {
-			b.Fatal(err)
-		}
-		defer e.conn.Close()
-	}
-	before := processorTime(b, p.cmd.Process.Pid)
+	f := newFleetRig(b, devices, minutes, per, freeAddr(b), false, "")
+	before := processorTime(b, f.cmd.Process.Pid)
 	began := time.Now()
-	go func() { // in turn, as edges would
-		for i := range 10 * minutes / per {
-			for _, e := range edges {
-				if _, err := e.conn.Write(e.packets[i]); err != nil {
-					e.fail(err)
-				}
-			}
-		}
-	}()
-	eventually(b, 5*time.Minute, func() error { return reached(page, "kenshin_collector_messages_stored_total", float64(messages)) })
+	go f.send(0)
+	f.taken()
 	taken := time.Since(began).Seconds()
-	points := float64(messages * per * 10)
-	eventually(b, 5*time.Minute, func() error { return reached(page, "kenshin_collector_samples_total", points) })
+	f.settled()
 	settled := time.Since(began).Seconds()
-	_, peak := memory(b, p.cmd.Process.Pid)
-	b.ReportMetric(points/taken, "taken/s")
-	b.ReportMetric(points/settled, "points/s")
-	b.ReportMetric((processorTime(b, p.cmd.Process.Pid)-before)*1e9/points, "cpu-ns/point")
+	_, peak := memory(b, f.cmd.Process.Pid)
+	b.ReportMetric(f.points/taken, "taken/s")
+	b.ReportMetric(f.points/settled, "points/s")
+	b.ReportMetric((processorTime(b, f.cmd.Process.Pid)-before)*1e9/f.points, "cpu-ns/point")
 	b.ReportMetric(peak, "MB-peak")
-	p.interrupt(time.Minute)
+	f.interrupt(time.Minute)
 }
 
 // reached says how far a counter of /metrics is from a value.

@@ -20,6 +20,7 @@ import (
 	"kenshin/collector/api"
 	"kenshin/collector/broker"
 	"kenshin/collector/ca"
+	"kenshin/collector/influx"
 	"kenshin/collector/web"
 	"kenshin/configs"
 )
@@ -171,12 +172,13 @@ func (c *config) pages(col *collector.Collector, away func() error, log *zap.Log
 		return nil, err
 	}
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	figures, err := api.New(api.Config{Figures: col, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, InputToken: c.HTTP.InputToken, Inputs: col, Broker: away, Version: configs.Version(version), Log: log,
+	charts := &influx.Charts{Collector: col, Copies: c.copies}
+	figures, err := api.New(api.Config{Figures: col, Charts: charts, Deliveries: col, Book: col.Store(), Token: c.HTTP.Token, InputToken: c.HTTP.InputToken, Inputs: col, Broker: away, Version: configs.Version(version), Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	if err != nil {
 		return nil, err
 	}
-	page, err := web.New(web.Config{Figures: col, Deliveries: col, Book: col.Store(), Live: col, Copies: c.copies.list, Now: time.Now, Version: configs.Version(version), Log: log})
+	page, err := web.New(web.Config{Figures: col, Charts: charts, Deliveries: col, Book: col.Store(), Live: col, Copies: c.copies.list, Now: time.Now, Version: configs.Version(version), Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ import (
 	"kenshin/collector"
 	"kenshin/collector/api"
 	"kenshin/collector/broker"
+	"kenshin/collector/influx"
 	"kenshin/collector/series"
 	"kenshin/collector/web"
 	"kenshin/configs"
@@ -171,12 +172,13 @@ func (d *demo) openCenter(ctx context.Context, dir string, key ed25519.PrivateKe
 func (d *demo) openPage(log *zap.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(d.center.Metrics()...)
-	figures, err := api.New(api.Config{Figures: d.center, Deliveries: d.center, Book: d.center.Store(), Broker: func() error { return nil }, Version: "demo", Log: log,
+	charts := &influx.Charts{Collector: d.center}
+	figures, err := api.New(api.Config{Figures: d.center, Charts: charts, Deliveries: d.center, Book: d.center.Store(), Broker: func() error { return nil }, Version: "demo", Log: log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})})
 	if err != nil {
 		return err
 	}
-	page, err := web.New(web.Config{Figures: d.center, Deliveries: d.center, Book: d.center.Store(), Live: d.center, Now: d.clock.Now, Version: "demo", Log: log})
+	page, err := web.New(web.Config{Figures: d.center, Charts: charts, Deliveries: d.center, Book: d.center.Store(), Live: d.center, Now: d.clock.Now, Version: "demo", Log: log})
 	if err != nil {
 		return err
 	}

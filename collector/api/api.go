@@ -56,6 +56,7 @@ type Book interface {
 // Config names everything an API needs. Every field is required but Inputs and the tokens.
 type Config struct {
 	Figures    Figures
+	Charts     Charts
 	Deliveries Deliveries
 	Book       Book
 	Metrics    http.Handler // answers /metrics
@@ -75,7 +76,7 @@ type server struct {
 // New returns the handler of /api/, /log/, /openapi.json, /healthz, /readyz and
 // /metrics. Other paths are not found.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Figures == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Metrics == nil || cfg.Broker == nil || cfg.Log == nil || cfg.InputToken != "" && cfg.Inputs == nil {
+	if cfg.Figures == nil || cfg.Charts == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Metrics == nil || cfg.Broker == nil || cfg.Log == nil || cfg.InputToken != "" && cfg.Inputs == nil {
 		return nil, errors.New("api: a field of the configuration is missing")
 	}
 	s := &server{cfg}
@@ -100,6 +101,7 @@ func New(cfg Config) (http.Handler, error) {
 	h := humago.New(mux, c)
 	s.projects(h)
 	s.figures(h)
+	s.charts(h)
 	s.state(h)
 	s.inputs(h)
 	if err := s.openAPI(mux, h); err != nil {

@@ -55,6 +55,20 @@ func (f *fake) Report(_ context.Context, _ string, period int) (*calc.Report, er
 	return f.report, nil
 }
 
+func (f *fake) Days(context.Context, string, int) (source, why string, days map[string]decimal.Decimal, err error) {
+	if f.fail == "days" {
+		return "", "", nil, errBroken
+	}
+	return "main", "", map[string]decimal.Decimal{"2020-05-16": dec("0"), "2020-05-15": dec("0.10")}, nil
+}
+
+func (f *fake) Readings(_ context.Context, register string, from, to, every int64) (source, why string, list []wire.Sample, err error) {
+	if f.fail == "readings" {
+		return "", "", nil, errBroken
+	}
+	return "series store", "main: down", []wire.Sample{{At: from, Number: dec("1234.50")}, {At: to - every, Number: dec("-3")}}, nil
+}
+
 func (f *fake) Latest(context.Context) ([]wire.Sample, error) {
 	if f.fail == "latest" {
 		return nil, errBroken
@@ -130,7 +144,7 @@ func newFake() *fake {
 func handler(t *testing.T, f *fake, token string) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Token: token, Version: "v1.2.3", Log: zap.New(core),
+	h, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Token: token, Version: "v1.2.3", Log: zap.New(core),
 		Broker: func() error { return f.away }, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "kenshin_x 1\n") })})
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +196,8 @@ func TestGolden(t *testing.T) {
 		"meters":         "/api/v1/projects/pv-1/meters",
 		"periods":        "/api/v1/projects/pv-1/periods",
 		"totals":         "/api/v1/projects/pv-1/periods/1/totals",
+		"days":           "/api/v1/projects/pv-1/periods/1/days",
+		"chart":          "/api/v1/chart?register=site-1/inv-1/W&from=2020-06-01&to=2020-06-02T12:00:00Z&every=6h",
 		"latest":         "/api/v1/latest",
 		"project-latest": "/api/v1/projects/pv-1/latest",
 		"edges":          "/api/v1/edges",
@@ -247,6 +263,17 @@ func TestProblems(t *testing.T) {
 		{"/api/v1/projects/pv-1/periods/-1/totals", nil, 422, []string{"path.n"}},
 		{"/api/v1/projects/pv-1/periods/x/totals", nil, 422, []string{"path.n"}},
 		{"/api/v1/projects/pv-1/periods/99999999999999999999/totals", nil, 422, []string{"path.n"}},
+		{"/api/v1/projects/pv-1/periods/3/days", nil, 404, []string{"no period 3"}},
+		{"/api/v1/projects/pv-1/periods/1/days", func(f *fake) { f.fail = "days" }, 500, []string{"its log says why"}},
+		{"/api/v1/chart?from=2020-06-01", nil, 422, []string{"register"}},
+		{"/api/v1/chart?register=site-1/inv-1/W", nil, 422, []string{"from"}},
+		{"/api/v1/chart?register=site-1/inv-1/V&from=2020-06-01&to=2020-06-02", nil, 404, []string{"site-1/inv-1/V", "/api/v1/latest"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=yesterday", nil, 422, []string{"yesterday", "YYYY-MM-DD"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=0001-01-01", nil, 422, []string{"1970"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=2020-06-02&to=2020-06-01", nil, 422, []string{"not before"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=2020-06-01&to=2020-07-01&every=7m", nil, 422, []string{"every"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=2020-01-01&to=2021-01-01&every=1m", nil, 422, []string{"527040 windows", "10000"}},
+		{"/api/v1/chart?register=site-1/inv-1/W&from=2020-06-01&to=2020-06-02", func(f *fake) { f.fail = "readings" }, 500, []string{"its log says why"}},
 		{"/api/v1/nothing", nil, 404, []string{"/api/v1/nothing", "/openapi.json"}},
 		{"/api/v1/checkpoint", func(f *fake) { f.checkpoint = "" }, 404, []string{"no checkpoint"}},
 		{"/api/v1/projects", func(f *fake) { f.fail = "projects" }, 500, []string{"log"}},
@@ -382,16 +409,16 @@ func TestDescriptionNamesEveryRoute(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"/api/v1/checkpoint", "/api/v1/edges", "/api/v1/latest", "/api/v1/projects", "/api/v1/projects/{project}",
+		want := []string{"/api/v1/chart", "/api/v1/checkpoint", "/api/v1/edges", "/api/v1/latest", "/api/v1/projects", "/api/v1/projects/{project}",
 			"/api/v1/projects/{project}/latest", "/api/v1/projects/{project}/meters", "/api/v1/projects/{project}/periods",
-			"/api/v1/projects/{project}/periods/{n}/totals", "/healthz", "/metrics", "/readyz"}
+			"/api/v1/projects/{project}/periods/{n}/days", "/api/v1/projects/{project}/periods/{n}/totals", "/healthz", "/metrics", "/readyz"}
 		var got []string
 		for path, ops := range d.Paths {
 			got = append(got, path)
 			if _, ok := ops["get"]; !ok || len(ops) != 1 {
 				t.Errorf("%s: %v; want get alone", path, ops)
 			}
-			path = strings.NewReplacer("{project}", "pv-1", "{n}", "1").Replace(path)
+			path = strings.NewReplacer("{project}", "pv-1", "{n}", "1", "/chart", "/chart?register=site-1/inv-1/W&from=2020-06-01&to=2020-06-02").Replace(path)
 			if w := get(h, path, "Authorization", "Bearer "+token); w.Code != http.StatusOK {
 				t.Errorf("%s is described and answers %d", path, w.Code)
 			}
@@ -435,7 +462,7 @@ func TestNewWantsEverything(t *testing.T) {
 
 func BenchmarkTotals(b *testing.B) {
 	f := newFake()
-	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
+	h, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
 	}

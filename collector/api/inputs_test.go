@@ -35,7 +35,7 @@ func (f *fake) Enter(project, id string, x *calc.Input, who, why string) error {
 func TestInputs(t *testing.T) {
 	const good = `{"parameter":"WA","from":"2020-05-15","to":"2020-05-31","value":"12.50","unit":"t","document":"list 7","evidence":"5b","who":"K. Sato"}`
 	put := func(f *fake, token, given, path, text string) *httptest.ResponseRecorder {
-		h, err := New(Config{Figures: f, Deliveries: f, Book: f, Inputs: f, Token: "read", InputToken: token, Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
+		h, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Inputs: f, Token: "read", InputToken: token, Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestInputs(t *testing.T) {
 		}
 	}
 	f := newFake()
-	h, err := New(Config{Figures: f, Deliveries: f, Book: f, Inputs: f, InputToken: "write", Metrics: http.NotFoundHandler(), Broker: func() error { return f.away }, Log: zap.NewNop()})
+	h, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Inputs: f, InputToken: "write", Metrics: http.NotFoundHandler(), Broker: func() error { return f.away }, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,6 +84,7 @@ func (p *Projection) compare(ctx context.Context, e edgeDay, keys []string, repa
 	p.metrics.compared.Inc()
 	d := &Difference{Edge: e.edge, Day: time.UnixMilli(e.day * dayMs).UTC().Format(time.DateOnly), Stored: ours.count(), Server: theirs.count()}
 	wrong := ours.differing(theirs)
+	p.found(e, len(wrong) > 0)
 	if len(wrong) == 0 {
 		return nil, nil
 	}
@@ -103,12 +104,25 @@ func (p *Projection) compare(ctx context.Context, e edgeDay, keys []string, repa
 	if theirs, err = p.theirs(ctx, e); err != nil {
 		return nil, err
 	}
-	if len(ours.differing(theirs)) > 0 {
+	still := len(ours.differing(theirs)) > 0
+	p.found(e, still)
+	if still {
 		p.metrics.differing.Inc()
 		p.log.Error("a day in the time series server still differs after it was written again: somebody else writes there, it refuses lines, or it keeps less than all time",
 			zap.String("edge", d.Edge), zap.String("day", d.Day), zap.Uint64("stored", ours.count()), zap.Uint64("server", theirs.count()))
 	}
 	return d, nil
+}
+
+// found notes what a comparison of a day has found.
+func (p *Projection) found(e edgeDay, differs bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if differs {
+		p.lacks(e)
+	} else {
+		withoutDay(p.state.Differ, e.edge, e.day)
+	}
 }
 
 // scan calls fn for each sample that the series store has of a day of an edge.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +45,11 @@ func (p *Projection) part(ctx context.Context, lines []line) error {
 		return nil
 	case v == expired:
 		p.metrics.expired.Add(fields(lines)) // how many of them, only the server knows
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, l := range lines {
+			p.lacks(dayOf(l))
+		}
 		return nil
 	case v == tooLarge && len(lines) > 1:
 		p.batch.Store(int64(max(1, min(len(lines)/2, int(p.batch.Load())))))
@@ -115,7 +121,7 @@ func (p *Projection) insist(ctx context.Context, lines []line) (verdict, error) 
 				return again, ctx.Err()
 			}
 			v, pause = judge(err)
-			health = map[verdict]string{again: "down", stopped: "refuses us"}[v]
+			health = map[verdict]string{again: down, stopped: refuses}[v]
 			p.refusedUs.Store(v == stopped)
 			if health == "" {
 				moves()
@@ -161,6 +167,7 @@ func (p *Projection) refuse(l line, why error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.metrics.refused.Add(float64(l.fields))
+	p.lacks(dayOf(l))
 	p.log.Warn("the server refuses a line; it is kept aside", zap.String("line", l.text), zap.String("words", words), zap.String("file", p.refusedFile()))
 	f, err := os.OpenFile(p.refusedFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -169,6 +176,23 @@ func (p *Projection) refuse(l line, why error) error {
 	_, err = f.Write(append(text, '\n'))
 	return errors.Join(err, f.Close())
 }
+
+// lacks notes that the server has not all of a day; the caller holds mu.
+func (p *Projection) lacks(e edgeDay) { p.state.Differ = withDay(p.state.Differ, e.edge, e.day) }
+
+// dayOf returns the day of the samples of a line; the edge of figures is "".
+func dayOf(l line) (e edgeDay) {
+	head, at := l.text[:end(l.text, ' ')], l.text[strings.LastIndexByte(l.text, ' ')+1:]
+	if ms, err := strconv.ParseInt(at, 10, 64); err == nil {
+		e.day = utcDay(ms)
+	}
+	if _, tags, found := strings.Cut(head, ",edge="); found {
+		e.edge = outOfKey.Replace(tags[:end(tags, ',')])
+	}
+	return e
+}
+
+var outOfKey = strings.NewReplacer(`\ `, ` `, `\,`, `,`, `\=`, `=`)
 
 // refused is a line of the file of what a server did not take.
 type refused struct {

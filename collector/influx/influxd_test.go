@@ -188,9 +188,12 @@ func (s *influxd) kill() {
 }
 
 // query runs a statement of InfluxQL, which makes users and databases.
-func (s *influxd) query(t testing.TB, q string) {
+func (s *influxd) query(t testing.TB, q string) { t.Helper(); s.queryIn(t, "", q) }
+
+// queryIn runs one in a database.
+func (s *influxd) queryIn(t testing.TB, database, q string) {
 	t.Helper()
-	resp, err := http.PostForm(s.server.URL+"query?u=admin&p=secret", url.Values{"q": {q}})
+	resp, err := http.PostForm(s.server.URL+"query?u=admin&p=secret", url.Values{"q": {q}, "db": {database}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -53,7 +54,7 @@ func TestOutage(t *testing.T) {
 		db.start(t)
 		r.caughtUp(p)
 	}
-	for _, text := range []string{"the time series server is back", "the time series server down"} {
+	for _, text := range []string{"the time series server is back", "the time series server is down"} {
 		if n := r.logs.count(text); n < 1 || n > 4 {
 			t.Errorf("%d log lines %q for 2 outages", n, text)
 		}
@@ -241,4 +242,22 @@ func newProxy(t *testing.T, to string) *proxy {
 		}
 	}()
 	return p
+}
+
+// TestOneLine has one line of the log for each change of state, and for each other
+// reason to refuse: whoever has mended the token has to know of the bucket.
+func TestOneLine(t *testing.T) {
+	r := newRig(t, newSite("site-1", 1))
+	p := r.project(Server{Name: "test", URL: "http://127.0.0.1:1/", Bucket: "x", Token: token("")})
+	for _, health := range []string{down, refuses} {
+		for _, words := range []string{"401 wrong token", "401 wrong token", "404 no bucket", "404 no bucket"} {
+			p.is(health, errors.New(words), time.Now())
+		}
+	}
+	p.is(up, nil, time.Now())
+	for text, want := range map[string]int{"the time series server is down;": 1, "the time series server refuses us;": 2, "401 wrong token": 2, "404 no bucket": 1, "the time series server is back": 1} {
+		if n := r.logs.count(text); n != want {
+			t.Errorf("%d lines with %q, want %d", n, text, want)
+		}
+	}
 }

@@ -8,8 +8,8 @@
 // its words. Once a day what was written is compared with the series store, and
 // what is missing is written again.
 //
-// Nothing is ever read back from the server but for that comparison: it is never
-// the source of a figure. FORMAT.md beside this file describes the lines and the
+// What is read back from the server is for that comparison and for long charts, which
+// say so: it is never the source of a figure. FORMAT.md beside this file describes the lines and the
 // state on disk.
 package influx
 
@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,8 @@ type Projection struct {
 	since  time.Time
 	words  string // of the server, when it is not up
 
+	current time.Time // when the server had all that was settled
+
 	comparing edgeDay // of compareDaily
 	dirtied   bool    // it was written meanwhile
 }
@@ -78,8 +81,10 @@ type edgeDay struct {
 }
 
 const (
-	up     = "up"
-	unseen = "not tried"
+	up      = "up"
+	unseen  = "not tried"
+	down    = "down"
+	refuses = "refuses us"
 )
 
 // Open reads how far the server was given the book. It does not ask the server.
@@ -214,8 +219,13 @@ const stepSamples = 30_000 // of one step, about
 
 // step writes some records and moves on; it reports whether there were any.
 func (p *Projection) step(ctx context.Context) (bool, error) {
-	from := p.position()
+	from, settled, now := p.position(), p.cfg.Collector.SettledRecords(), time.Now()
 	next, owed, err := p.write(ctx, from, ^uint64(0))
+	if err == nil && next >= settled {
+		p.mu.Lock()
+		p.current = now
+		p.mu.Unlock()
+	}
 	if err != nil || next == from {
 		return false, err
 	}
@@ -338,18 +348,22 @@ func (p *Projection) is(health string, why error, began time.Time) {
 	if health == up && p.stuck.Load() > 0 || health != up && p.health == up && began.Before(p.since) {
 		return
 	}
+	said := p.words
 	p.words = ""
 	if why != nil {
 		p.words = wordsOf(why)
 	}
-	if health == p.health {
-		return
+	if health == p.health && (health != refuses || p.words == said) {
+		return // whoever mends the token wants to know that the bucket is missing as well
 	}
 	before, since := p.health, p.since
-	p.health, p.since = health, time.Now()
+	p.health = health
+	if before != health {
+		p.since = time.Now()
+	}
 	switch {
 	case health != up:
-		p.log.Error("the time series server "+health+"; ingest and figures go on, and it is given what it misses", zap.String("url", p.cfg.Server.URL), zap.String("words", p.words), zap.Uint64("next record", p.state.Next))
+		p.log.Error("the time series server "+strings.Replace(health, down, "is down", 1)+"; ingest and figures go on, and it is given what it misses", zap.String("url", p.cfg.Server.URL), zap.String("words", p.words), zap.Uint64("next record", p.state.Next))
 	case before == unseen:
 		p.log.Info("the time series server takes what is settled", zap.String("url", p.cfg.Server.URL), zap.Uint64("next record", p.state.Next))
 	default:

@@ -24,6 +24,8 @@ type state struct {
 	// Days are the UTC days that were written since they were last compared, per
 	// edge, as ascending ranges of days since 1970, both ends included.
 	Days map[string][]days `json:"days,omitempty"`
+	// Differ are the days of which the server is known not to have everything.
+	Differ map[string][]days `json:"differ,omitempty"`
 }
 
 type days [2]int64
@@ -43,8 +45,14 @@ func utcDay(ms int64) int64 {
 }
 
 // touch notes that a day of an edge was written.
-func (s *state) touch(edge string, day int64) {
-	list := s.Days[edge]
+func (s *state) touch(edge string, day int64) { s.Days = withDay(s.Days, edge, day) }
+
+// compared takes a day of an edge out.
+func (s *state) compared(edge string, day int64) { withoutDay(s.Days, edge, day) }
+
+// withDay adds a day of an edge to ranges.
+func withDay(ranges map[string][]days, edge string, day int64) map[string][]days {
+	list := ranges[edge]
 	i, found := slices.BinarySearchFunc(list, day, func(r days, d int64) int {
 		switch {
 		case r[1] < d:
@@ -55,7 +63,7 @@ func (s *state) touch(edge string, day int64) {
 		return 0
 	})
 	if found {
-		return
+		return ranges
 	}
 	left, right := i > 0 && list[i-1][1]+1 == day, i < len(list) && list[i][0]-1 == day
 	switch {
@@ -73,15 +81,16 @@ func (s *state) touch(edge string, day int64) {
 		list[0][1] = list[1][1]
 		list = slices.Delete(list, 1, 2)
 	}
-	if s.Days == nil {
-		s.Days = make(map[string][]days)
+	if ranges == nil {
+		ranges = make(map[string][]days)
 	}
-	s.Days[edge] = list
+	ranges[edge] = list
+	return ranges
 }
 
-// compared takes a day of an edge out.
-func (s *state) compared(edge string, day int64) {
-	list := s.Days[edge]
+// withoutDay takes a day of an edge out of ranges.
+func withoutDay(ranges map[string][]days, edge string, day int64) {
+	list := ranges[edge]
 	for i, r := range list {
 		if day < r[0] || day > r[1] {
 			continue
@@ -97,10 +106,10 @@ func (s *state) compared(edge string, day int64) {
 		break
 	}
 	if len(list) == 0 {
-		delete(s.Days, edge)
+		delete(ranges, edge)
 		return
 	}
-	s.Days[edge] = list
+	ranges[edge] = list
 }
 
 // owe adds what is owed of a record, joined to what is owed under the same key.

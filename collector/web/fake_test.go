@@ -25,6 +25,10 @@ type fake struct {
 	err        error
 	now        time.Time
 	listeners  map[chan struct{}]bool
+
+	source, why string // of the long chart
+	days        map[string]decimal.Decimal
+	drawn       int // times that the long chart was asked for
 }
 
 func (f *fake) Projects(context.Context) ([]*calc.Project, error) {
@@ -38,6 +42,16 @@ func (f *fake) Recent(context.Context, string, int, calc.Date) (*calc.Report, er
 	defer f.mu.Unlock()
 	r := *f.report
 	return &r, f.err
+}
+
+func (f *fake) Days(context.Context, string, int) (source, why string, days map[string]decimal.Decimal, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drawn++
+	if f.err != nil {
+		return "", "", nil, f.err
+	}
+	return f.source, f.why, f.days, nil
 }
 
 func (f *fake) Latest(context.Context) ([]wire.Sample, error) {
@@ -153,7 +167,7 @@ func newFake() *fake {
 
 func newPage(t testing.TB, f *fake) *Page {
 	t.Helper()
-	p, err := New(Config{Figures: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Version: "v1.2.3", Log: zap.NewNop()})
+	p, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Version: "v1.2.3", Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

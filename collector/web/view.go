@@ -42,13 +42,15 @@ type view struct {
 	Meters                              []meterRow
 	Deductions                          []deduction
 	Days                                chart
-	Sealed                              *sealed   // nil while nobody has sealed the period
-	Forecast                            *forecast // nil without an estimate of the design document
+	Long                                *longChart // nil while the chart of days shows the whole period
+	Sealed                              *sealed    // nil while nobody has sealed the period
+	Forecast                            *forecast  // nil without an estimate of the design document
 	Splits                              []split
 	Edges                               []edgeRow
 	Copies                              []copyRow
 	Records, Checkpoint                 cell
 
+	start calc.Date // of the period
 	cells map[string]cell
 	Shape string // changes when the page has other cells than before
 }
@@ -199,6 +201,7 @@ func (b *builder) project(projects []*calc.Project, reference string, period int
 	b.Reference, b.Title, b.Country, b.Zone = p.Reference, p.Title, p.Country, p.Zone
 	b.Methodology, b.Illustration = p.Methodology.String(), p.Status == calc.Illustration
 	span := p.Periods[period-1]
+	b.start = span.Start
 	b.N, b.Period, b.State = period, span.Start.String()+" to "+span.End.String(), stateOf(span, b.today)
 	for i, s := range p.Periods {
 		b.Periods = append(b.Periods, link{fmt.Sprintf("%d: %s to %s", i+1, s.Start, s.End), fmt.Sprintf("/projects/%s?period=%d", p.Reference, i+1), i+1 == period})

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shopspring/decimal"
 	"go.uber.org/zap"
 
 	"kenshin/calc"
@@ -39,6 +40,14 @@ type Figures interface {
 	Recent(ctx context.Context, project string, period int, from calc.Date) (*calc.Report, error)
 	// Latest returns the newest sample of every series.
 	Latest(ctx context.Context) ([]wire.Sample, error)
+}
+
+// Charts gives what long charts show.
+type Charts interface {
+	// Days returns the energy in kWh of each local day of a period on which something
+	// was read, and where it comes from: a copy or the series store. why says what the
+	// copies lack when it is none of them. period counts from 0.
+	Days(ctx context.Context, project string, period int) (source, why string, days map[string]decimal.Decimal, err error)
 }
 
 // Deliveries tells what has arrived.
@@ -73,6 +82,7 @@ type Copy struct {
 // Config names everything a Page needs. Every field but Copies is required.
 type Config struct {
 	Figures    Figures
+	Charts     Charts
 	Deliveries Deliveries
 	Book       Book
 	Live       Live
@@ -98,14 +108,17 @@ type Page struct {
 	once   sync.Once
 	closed chan struct{}
 	room   chan struct{} // a place for every stream that may be open
+
+	mu    sync.Mutex // guards drawn
+	drawn map[string]longChart
 }
 
 // New returns the handler of /, /projects/, /events and /static/.
 func New(cfg Config) (*Page, error) {
-	if cfg.Figures == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Live == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Figures == nil || cfg.Charts == nil || cfg.Deliveries == nil || cfg.Book == nil || cfg.Live == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("web: a field of the configuration is missing")
 	}
-	p := &Page{cfg: cfg, mux: http.NewServeMux(), static: make(map[string]string), closed: make(chan struct{}), room: make(chan struct{}, maxStreams)}
+	p := &Page{cfg: cfg, mux: http.NewServeMux(), static: make(map[string]string), drawn: make(map[string]longChart), closed: make(chan struct{}), room: make(chan struct{}, maxStreams)}
 	for _, name := range []string{"app.css", "app.js"} {
 		if err := p.serveStatic(name); err != nil {
 			return nil, err
@@ -159,6 +172,10 @@ func (p *Page) Close() { p.once.Do(func() { close(p.closed) }) }
 func (p *Page) page(w http.ResponseWriter, r *http.Request) {
 	v, err := p.view(r)
 	if err != nil {
+		p.refuse(w, err)
+		return
+	}
+	if err := p.long(r.Context(), v); err != nil {
 		p.refuse(w, err)
 		return
 	}

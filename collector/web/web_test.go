@@ -223,7 +223,7 @@ func TestPeriods(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	f := newFake()
 	core, logs := observer.New(zap.DebugLevel)
-	p, err := New(Config{Figures: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Log: zap.New(core)})
+	p, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func BenchmarkPage(b *testing.B) {
 // TestCopies: a server that does not take its copy is seen, with its own words.
 func TestCopies(t *testing.T) {
 	f := newFake()
-	p, err := New(Config{Figures: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Log: zap.NewNop(), Copies: func() []Copy {
+	p, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Live: f, Now: f.Now, Log: zap.NewNop(), Copies: func() []Copy {
 		return []Copy{{Name: "main", Health: "up"}, {Name: "spare", Health: "refused", Words: "unauthorized <b>", Behind: 12_345}}
 	}})
 	if err != nil {
