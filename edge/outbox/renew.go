@@ -26,7 +26,9 @@ type Report struct {
 }
 
 // Clean says whether everything was as it should be.
-func (r Report) Clean() bool { return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" && r.Held == 0 }
+func (r Report) Clean() bool {
+	return r.Journal.Clean() && r.Renewed == "" && r.Identity == "" && r.Held == 0
+}
 
 // String says for people what was found and done.
 func (r Report) String() string {
