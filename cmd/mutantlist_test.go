@@ -41,4 +41,11 @@ var mutants = []mutant{
 	{"the cursor runs ahead of the samples", "collector/settle.go", "		u.Cursor = r.Index + 1\n", "		u.Cursor = r.Index + 2\n", "TestTotalsEqualTheBook|TestTotals|TestCrashBeforeSettling", "collector"},
 	{"what the disk does not take is lost", "edge/keep.go", "a.cfg.Outbox.Keep(recs...)", "func() error { _, err := a.cfg.Outbox.Append(recs...); return err }()", "TestFullOutbox", "edge"},
 	{"an old copy goes on for ever", "edge/publish.go", "if p.strange >= strangeAcks {", "if false {", "TestOldCopyEnds", "edge"},
+	{"what nobody can bound is sealed", "calc/against.go", "		d.Unbounded = true\n", "", "TestWhatWasNotMeasuredDoesNotPay", "calc"},
+	{"a day without a meter costs nothing", "calc/against.go", "				gone = e.From\n", "", "TestWhatWasNotMeasuredDoesNotPay", "calc"},
+	{"a register that was put back lowers project emissions", "calc/fall.go", "Again: f.Fell, ", "", "TestTakenIsNeverLessThanTruth", "calc"},
+	{"a fall over the end of a year is in one year only", "calc/lines.go", "max(d.From, start), min(d.To, end)", "d.From, d.To", "TestOverTheEnd", "calc"},
+	{"an invoice is compared with the period", "calc/compare.go", "b.comparison(b.invoice(x), Span{x.From, x.To})", "b.comparison(b.invoice(x), b.report.Period)", "TestInvoiceIsComparedOnItsDays", "calc"},
+	{"a reference per year counts whole in each", "calc/methodology.go", "int64(in.days), int64(daysOf(year))", "int64(daysOf(year)), int64(daysOf(year))", "TestReferencePerYear", "calc"},
+	{"a reading of the future is imported", "collector/import.go", "at.After(soon)", "at.After(soon.AddDate(900, 0, 0))", "TestImport", "collector"},
 }
