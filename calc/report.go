@@ -338,7 +338,9 @@ func (b *builder) finish() {
 		}
 		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
-	b.report.Odd = b.odd()
+	if b.extent != figures {
+		b.report.Odd = b.odd()
+	}
 	b.compare()
 	b.counters()
 	b.forecast()
