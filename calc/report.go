@@ -296,7 +296,7 @@ func (b *builder) meter(m *Meter, c *Curve) {
 		r.Kind = "calculated"
 	}
 	if c.First().At != 0 && !period.End.Before(ClosingDay(c.First().At, b.zone)) {
-		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
+		r.First, r.Last = c.InForce(period.Start).standing(), c.InForce(period.End.Next()).standing()
 	}
 	if b.extent >= recent {
 		b.days(c, &r)
@@ -338,9 +338,7 @@ func (b *builder) finish() {
 		}
 		b.report.Units[f.unit][f.symbol+"_"+b.methodology.parameter(f.symbol).Unit] = numberText(v.rat())
 	}
-	if b.extent != figures {
-		b.report.Odd = b.odd()
-	}
+	b.report.Odd = b.odd()
 	b.compare()
 	b.counters()
 	b.forecast()
@@ -362,8 +360,6 @@ func (b *builder) counters() {
 		b.report.Counters[m.Key] = r.counter(m.Counts)
 	}
 }
-
-func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
 
 // days fills in what was measured on each day of the period from the first to the
 // newest accepted reading. Outside of that nothing was measured, not even 0. A day
@@ -467,9 +463,6 @@ func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
 		r.Completeness = q
 	}
 }
-
-// percent returns a of b in percent with two decimals, cut off.
-func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed(2) }
 
 // reached reports whether a span holds a day from the first to the newest reading
 // of a counting meter. In any other nothing was measured, not even 0.
