@@ -1,7 +1,5 @@
 package calc
 
-import "github.com/shopspring/decimal"
-
 // completeness counts readings, and compares them with how many were to come: until
 // the newest reading of any meter of the project, so that one that died is seen.
 func (b *builder) completeness(m *Meter, c *Curve, r *MeterReport) {
@@ -60,6 +58,3 @@ func (r *Register) there(from, to int64) (sum int64) {
 	}
 	return sum
 }
-
-// percent returns a of b in percent with two decimals, cut off.
-func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed(2) }

@@ -2,6 +2,7 @@ package calc
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/shopspring/decimal"
 )
@@ -55,6 +56,8 @@ type Reading struct {
 	At  int64           `json:"at"` // ms UTC
 	KWh decimal.Decimal `json:"kWh"`
 }
+
+func (r Reading) standing() *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
 
 // What a counter did that is not plain counting, with the rule it comes from.
 const (

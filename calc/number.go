@@ -55,3 +55,6 @@ func numberText(r *big.Rat) string {
 // floor rounds towards minus infinity: -0.5 t is -1 t, so that a rounding is
 // never in the project's favour.
 func floor(r *big.Rat) *big.Int { return new(big.Int).Div(r.Num(), r.Denom()) }
+
+// percent returns a of b in percent with two decimals, cut off.
+func percent(a, b int64) string { return decimal.New(a*10_000/b, -2).StringFixed(2) }

@@ -32,6 +32,9 @@ func TooLittle(amount, rated, hours decimal.Decimal, base string) string {
 
 // odd lists what a person should look at before the figures are believed.
 func (b *builder) odd() (out []string) {
+	if b.extent == figures {
+		return nil
+	}
 	for i := range b.project.Meters {
 		m := &b.project.Meters[i]
 		r := b.meters[m.Key]

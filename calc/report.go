@@ -300,7 +300,7 @@ func (b *builder) meter(m *Meter, c *Curve) {
 		r.Kind = "calculated"
 	}
 	if c.First().At != 0 && !period.End.Before(ClosingDay(c.First().At, b.zone)) {
-		r.First, r.Last = standing(c.InForce(period.Start)), standing(c.InForce(period.End.Next()))
+		r.First, r.Last = c.InForce(period.Start).standing(), c.InForce(period.End.Next()).standing()
 	}
 	if b.extent >= recent {
 		b.days(c, &r)
@@ -364,8 +364,6 @@ func (b *builder) counters() {
 		b.report.Counters[m.Key] = r.counter(m.Counts)
 	}
 }
-
-func standing(r Reading) *Standing { return &Standing{time.UnixMilli(r.At).UTC(), r.KWh} }
 
 // days fills in what was measured on each day of the period from the first to the
 // newest accepted reading. Outside of that nothing was measured, not even 0. A day

@@ -250,9 +250,7 @@ func (b *bookReader) add(batch *wire.Batch, rec *wire.Record) error {
 		}
 		v := d.Value(x.index, rec.Reading)
 		b.sample = calc.Sample{At: at, Value: v.Number, Unit: p.Unit, Good: v.Quality == wire.Good, Reason: v.Reason}
-		if x.heat.heat != nil {
-			b.sample = x.heat.of(b.sample, d, rec.Reading)
-		}
+		b.sample = x.heat.of(b.sample, d, rec.Reading)
 		if err := b.take(x.track, &b.sample); err != nil {
 			return err
 		}

@@ -26,8 +26,12 @@ func findHeat(h *calc.Heat, d *wire.Declaration) heatPoints {
 	return heatPoints{h, find(h.Warm), find(h.Cold)}
 }
 
-// of returns the power that the flow of a reading carries.
-func (x heatPoints) of(flow calc.Sample, d *wire.Declaration, r *wire.Reading) calc.Sample {
+// of returns the power that the flow of a reading carries; of a register that counts no
+// heat its sample as it is.
+func (x *heatPoints) of(flow calc.Sample, d *wire.Declaration, r *wire.Reading) calc.Sample {
+	if x.heat == nil {
+		return flow
+	}
 	value := func(i int) calc.Sample {
 		if i < 0 {
 			return calc.Sample{Reason: "the device does not have this point"}

@@ -414,9 +414,7 @@ func (s *settle) reading(b *wire.Batch, rec *wire.Record, u *series.Update) erro
 		if c.Good && raw.Form != wire.Text {
 			c.Value = raw.Number()
 		}
-		if x.heat.heat != nil {
-			c = x.heat.of(c, d, rec.Reading)
-		}
+		c = x.heat.of(c, d, rec.Reading)
 		if err := s.count(x.register, c); err != nil {
 			return err
 		}
