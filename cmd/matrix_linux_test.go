@@ -80,7 +80,9 @@ const since1970 = 10957 * 24 * 60 // minutes to the start of a bubble
 // simulated is a row that the sim shows: agents, broker and collector in one
 // bubble, with faults at fixed minutes.
 func simulated(edges, hours int, faults ...fault) func(*testing.T) {
-	return func(t *testing.T) { simulate(t, plan{Version: planVersion, Seed: 1, Edges: edges, Hours: hours, Faults: faults}) }
+	return func(t *testing.T) {
+		simulate(t, plan{Version: planVersion, Seed: 1, Edges: edges, Hours: hours, Faults: faults})
+	}
 }
 
 // twoCollectors: a second one on the same folder ends at once and says why, and

@@ -168,10 +168,12 @@ func TestSim(t *testing.T) {
 				if failed.Load() {
 					t.Skip("another has failed")
 				}
+				defer func() {
+					if t.Failed() {
+						failed.Store(true)
+					}
+				}()
 				simulate(t, p)
-				if t.Failed() {
-					failed.Store(true)
-				}
 			})
 		}
 	})
@@ -181,6 +183,17 @@ func TestSim(t *testing.T) {
 // simulate runs a plan. When an invariant does not hold the plan is written to a file.
 func simulate(t *testing.T, p plan) {
 	dir := ramDir(t)
+	defer func() { // a bubble that failed ends the goroutine of the test
+		if !t.Failed() {
+			return
+		}
+		text, err := json.MarshalIndent(p, "", " ")
+		file := filepath.Join(os.TempDir(), fmt.Sprintf("kenshin-sim-%d.json", p.Seed))
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		t.Logf("again: KENSHIN_SIM_REPLAY=%s go test -run TestSim ./cmd (%v)", file, err)
+	}()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, dir, p)
 		defer w.end()
@@ -188,14 +201,6 @@ func simulate(t *testing.T, p plan) {
 			w.fail("%v", err)
 		}
 	})
-	if t.Failed() {
-		text, err := json.MarshalIndent(p, "", " ")
-		file := filepath.Join(os.TempDir(), fmt.Sprintf("kenshin-sim-%d.json", p.Seed))
-		if err == nil {
-			err = os.WriteFile(file, text, 0o644)
-		}
-		t.Logf("again: KENSHIN_SIM_REPLAY=%s go test -run TestSim ./cmd (%v)", file, err)
-	}
 }
 
 // ramDir returns a folder for the test, in memory where the system has such:
