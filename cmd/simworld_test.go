@@ -71,8 +71,9 @@ func (w *world) meters() (devices int, registers uint16) {
 
 // simClock is a clock that can be set.
 type simClock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu    sync.Mutex
+	off   time.Duration
+	steps int
 }
 
 func (c *simClock) Now() time.Time {
@@ -89,12 +90,28 @@ func (c *simClock) step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.off += d
+	c.steps++
+}
+
+// answer is how long meters take to answer: longer after each step, so that no two
+// readings of a counter have the same time although polls stand at whole minutes
+// of this clock.
+func (c *simClock) answer() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Duration(2*c.steps) * time.Millisecond
 }
 
 // simMeters answers as meters whose counters go by the true time.
-type simMeters struct{ start time.Time }
+type simMeters struct {
+	start time.Time
+	clock *simClock // nil: they answer at once
+}
 
 func (m simMeters) Read(_ context.Context, unit, _ uint8, _, count uint16) ([]uint16, error) {
+	if m.clock != nil {
+		time.Sleep(m.clock.answer())
+	}
 	wh := uint32(time.Since(m.start)/time.Second)*uint32(unit) + 1000
 	return append([]uint16{uint16(wh >> 16), uint16(wh)}, make([]uint16, count-2)...), nil
 }
@@ -159,7 +176,7 @@ func (e *simEdge) start() error {
 	if err := e.w.seen.look(e.id, box); err != nil {
 		return err
 	}
-	bus := edge.Bus{Name: "bus", Reader: simMeters{simStart}}
+	bus := edge.Bus{Name: "bus", Reader: simMeters{simStart, e.clock}}
 	devices, registers := e.w.meters()
 	for i := range devices {
 		id := fmt.Sprintf("m-%d", i)
