@@ -20,7 +20,7 @@ import (
 // waits, so weeks take seconds; a plan drawn from a seed says what fails when.
 //
 //	KENSHIN_SIM_DAYS    simulated edge-days (default 20)
-//	KENSHIN_SIM_SEED    first seed (default 1); episode n has seed + n
+//	KENSHIN_SEED        first seed (default 1); episode n has seed + n
 //	KENSHIN_SIM_REPLAY  a plan written by a run that failed: only that is run
 
 // plan is one episode. It is all that is needed to run it again.
@@ -138,6 +138,7 @@ func number(t testing.TB, name string, otherwise uint64) uint64 {
 }
 
 func TestSim(t *testing.T) {
+	t.Parallel()
 	if file := os.Getenv("KENSHIN_SIM_REPLAY"); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -154,7 +155,7 @@ func TestSim(t *testing.T) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 20)), number(t, "KENSHIN_SIM_SEED", 1)
+	budget, seed := int(number(t, "KENSHIN_SIM_DAYS", 20)), number(t, "KENSHIN_SEED", 1)
 	began, days := time.Now(), 0
 	var plans []plan
 	for ; days < budget; days += plans[len(plans)-1].edgeDays() {
