@@ -36,6 +36,6 @@ func TestRepeatOfDamagedRecord(t *testing.T) {
 		t.Errorf("%d acks, the last %s; want one, of site-2", len(r.acks.sent), r.lastAck())
 	}
 	if l := r.letters(); len(l) != 1 || !strings.Contains(l[0].Detail, "record 4 of store") {
-		t.Errorf("%d letters; want one that names the record of the book: %.300s", len(l), l)
+		t.Errorf("%d letters, %.300v; want one that names the record of the book", len(l), l)
 	}
 }
