@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"kenshin/collector/invariant"
 	"kenshin/collector/store"
 	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
@@ -225,7 +224,7 @@ func (c *confirmed) inspect(dir string, heal bool) (repaired string, err error) 
 	if p.box.Last() < c.recorded || p.have < c.stored || p.book.Generation() <= c.opened {
 		return "", fmt.Errorf("recorded %d, stored %d, generation %d; confirmed were %+v", p.box.Last(), p.have, p.book.Generation(), *c)
 	}
-	if err := invariant.Delivery(p.box.First(), p.box.Acked(), p.have); err != nil {
+	if err := checkDelivery(p.box.First(), p.box.Acked(), p.have); err != nil {
 		return "", err
 	}
 	for heal && p.have < p.box.Last() {
@@ -233,11 +232,16 @@ func (c *confirmed) inspect(dir string, heal bool) (repaired string, err error) 
 			return "", err
 		}
 	}
-	var recorded invariant.Recorded
+	seen := make(witness)
+	h := seen.of(stream{"site-1", p.box.Epoch()})
 	for seq := uint64(1); seq <= p.box.Last(); seq++ {
-		recorded.Append("site-1", p.box.Epoch(), pipelineRecord(seq))
+		rec := pipelineRecord(seq)
+		h.after = append(h.after, wire.Chain(h.after[seq-1], rec.Encode()))
 	}
-	if err := recorded.Book(p.book, heal); err != nil {
+	if !heal {
+		h.from, h.to = p.have+1, p.box.Last() // these are still to be delivered
+	}
+	if err := checkBook(p.book, seen); err != nil {
 		return "", err
 	}
 	var problem error
