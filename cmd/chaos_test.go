@@ -156,7 +156,6 @@ func (p *proxy) again() {
 // mosquitto that is killed and loses all it knew. KENSHIN_CHAOS says how many
 // things go wrong (default 12), KENSHIN_SEED from which seed.
 func TestChaos(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

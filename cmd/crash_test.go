@@ -274,7 +274,6 @@ const freshEvery = 40 // crashes, so that what is read each time stays small
 
 // TestKill9 kills the pipeline again and again.
 func TestKill9(t *testing.T) {
-	t.Parallel()
 	kills := int(number(t, "KENSHIN_PIPEKILLS", 60))
 	rnd, repairs, total := rigSeed(t), 0, uint64(0)
 	var c confirmed

@@ -167,7 +167,6 @@ func (s *stack) delivered(n int) {
 // TestKill9Stack: agents and collector are killed at random moments and started
 // again. KENSHIN_KILL9 says how often (default 25), KENSHIN_SEED from which seed.
 func TestKill9Stack(t *testing.T) {
-	t.Parallel()
 	kills, seed := int(number(t, "KENSHIN_KILL9", 25)), number(t, "KENSHIN_SEED", 1)
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -71,7 +71,6 @@ func (d *disk) cut() error {
 // TestPowerCut cuts the power under the pipeline again and again. A few cuts are a
 // row of TestFailureMatrix.
 func TestPowerCut(t *testing.T) {
-	t.Parallel()
 	cuts := int(number(t, "KENSHIN_CUTS", 0))
 	if cuts == 0 {
 		t.Skip("takes a while: set KENSHIN_CUTS to how many")

@@ -138,7 +138,6 @@ func number(t testing.TB, name string, otherwise uint64) uint64 {
 }
 
 func TestSim(t *testing.T) {
-	t.Parallel()
 	if file := os.Getenv("KENSHIN_SIM_REPLAY"); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
