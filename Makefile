@@ -68,7 +68,7 @@ crash-fs:
 	$(RIG) ./edge/outbox ./collector/store -run 'TestFaultAtEveryCall|TestPowerCutAtEveryCall' -args -seeds $(SEEDS)
 kill9:
 	$(RIG) ./edge/journal -run 'TestKill$$'
-	$(RIG) ./cmd -run 'TestKill9|TestKill9Stack'
+	$(RIG) ./cmd -run TestKill9
 powercut:
 	$(RIG) ./cmd -run TestPowerCut
 sim:
