@@ -60,7 +60,7 @@ func (s *boxSite) start(dir string) {
 	})
 	s.box = box
 	s.agent = edge.New(edge.Config{Edge: s.e.id, Key: s.e.key, Interval: 2 * time.Millisecond, Outbox: box, Clock: edge.RealClock(), Log: zap.NewNop(), Version: "rig",
-		Buses: []edge.Bus{{Name: "bus", Reader: simMeters{time.Now()}, Devices: []edge.Device{{ID: "m-1", Unit: 1, Declaration: simDeclaration("m-1", 1)}}}},
+		Buses: []edge.Bus{{Name: "bus", Reader: simMeters{start: time.Now()}, Devices: []edge.Device{{ID: "m-1", Unit: 1, Declaration: simDeclaration("m-1", 1, 2)}}}},
 		Uplink: edge.Uplink{Broker: "tcp://" + s.addr, User: s.e.id, Password: "secret", Root: wire.DefaultRoot, CollectorKey: key, AckTimeout: 10 * time.Second,
 			Dial: func() (net.Conn, error) {
 				<-s.link

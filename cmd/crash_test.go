@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,21 +16,18 @@ import (
 	"testing"
 	"time"
 
-	"kenshin/collector/invariant"
 	"kenshin/collector/store"
 	"kenshin/edge/outbox"
 	"kenshin/edge/wire"
 )
 
-var (
-	kills     = flag.Int("kills", 60, "how often the kill9 rig kills; the long rig 20,000")
-	powerCuts = flag.Int("powercuts", 0, "how often TestPowerCut cuts; the long rig 5,000")
-	crashSeed = flag.Uint64("crash.seed", 0, "seed of kill9 and powercut; 0 takes one from the clock")
-)
-
 // The rigs kill9 and powercut run a process that does what edge and collector do
 // with their disks: records into an outbox, batches of them into a book, acks
 // back; and look at what is left when it ends without warning.
+//
+//	KENSHIN_PIPEKILLS  how often TestKill9 kills (default 60)
+//	KENSHIN_CUTS       how often TestPowerCut cuts the power (default 0)
+//	KENSHIN_SEED       of both; without it one is taken from the clock
 
 const pipelineEnv = "KENSHIN_PIPELINE" // folder in which the child works until it is ended
 
@@ -228,7 +224,7 @@ func (c *confirmed) inspect(dir string, heal bool) (repaired string, err error) 
 	if p.box.Last() < c.recorded || p.have < c.stored || p.book.Generation() <= c.opened {
 		return "", fmt.Errorf("recorded %d, stored %d, generation %d; confirmed were %+v", p.box.Last(), p.have, p.book.Generation(), *c)
 	}
-	if err := invariant.Delivery(p.box.First(), p.box.Acked(), p.have); err != nil {
+	if err := checkDelivery(p.box.First(), p.box.Acked(), p.have); err != nil {
 		return "", err
 	}
 	for heal && p.have < p.box.Last() {
@@ -236,11 +232,16 @@ func (c *confirmed) inspect(dir string, heal bool) (repaired string, err error) 
 			return "", err
 		}
 	}
-	var recorded invariant.Recorded
+	seen := make(witness)
+	h := seen.of(stream{"site-1", p.box.Epoch()})
 	for seq := uint64(1); seq <= p.box.Last(); seq++ {
-		recorded.Append("site-1", p.box.Epoch(), pipelineRecord(seq))
+		rec := pipelineRecord(seq)
+		h.after = append(h.after, wire.Chain(h.after[seq-1], rec.Encode()))
 	}
-	if err := recorded.Book(p.book, heal); err != nil {
+	if !heal {
+		h.from, h.to = p.have+1, p.box.Last() // these are still to be delivered
+	}
+	if err := checkBook(p.book, seen); err != nil {
 		return "", err
 	}
 	var problem error
@@ -253,10 +254,7 @@ func (c *confirmed) inspect(dir string, heal bool) (repaired string, err error) 
 }
 
 func rigSeed(t *testing.T) *rand.Rand {
-	seed := *crashSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
+	seed := number(t, "KENSHIN_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
@@ -276,10 +274,11 @@ const freshEvery = 40 // crashes, so that what is read each time stays small
 
 // TestKill9 kills the pipeline again and again.
 func TestKill9(t *testing.T) {
+	kills := int(number(t, "KENSHIN_PIPEKILLS", 60))
 	rnd, repairs, total := rigSeed(t), 0, uint64(0)
 	var c confirmed
 	dir := ""
-	for i := range *kills {
+	for i := range kills {
 		if i%freshEvery == 0 {
 			os.RemoveAll(dir)
 			total += c.recorded
@@ -297,5 +296,5 @@ func TestKill9(t *testing.T) {
 			repairs++
 		}
 	}
-	t.Logf("%d kills, %d left something to repair; %d records, none lost, none twice, none altered", *kills, repairs, total+c.recorded)
+	t.Logf("%d kills, %d left something to repair; %d records, none lost, none twice, none altered", kills, repairs, total+c.recorded)
 }

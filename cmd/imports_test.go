@@ -31,7 +31,6 @@ var rule = []struct {
 	{"edge/plant", []string{"edge/modbus", "edge/device"}},
 	{"collector/ca", []string{"configs"}},
 	{"collector/store", []string{"edge/journal", "edge/wire"}},
-	{"collector/invariant", []string{"collector", "collector/store", "edge/wire"}},
 	{"collector/series", []string{"edge/wire", "calc"}},
 	{"collector", []string{"calc", "configs", "collector/store", "collector/series", "edge/wire"}},
 	{"collector/influx", []string{"calc", "collector", "edge/wire"}},

@@ -45,8 +45,9 @@ func (s stream) String() string { return s.edge + "/" + s.epoch.String()[:8] }
 // record, which stands for all of them up to there.
 type history struct {
 	after []wire.Hash // after[0] is zero
-	// lost says up to where records need not be in the book: the box that had
-	// them is gone, or they left it as acked before the collector lost them.
+	// from and to are records that need not be in the book: they are still to be
+	// delivered, or the box that had them is gone, or they left it as acked before
+	// the collector lost them.
 	from, to uint64
 	// excused is what an edge may have been told of before a restored collector
 	// lost it.
@@ -141,6 +142,18 @@ func stored(r *store.Record) (*wire.Batch, error) {
 		return nil, err
 	}
 	return wire.DecodeBatch(payload, wire.DefaultLimits)
+}
+
+// checkDelivery checks I5 of an outbox: first and acked are its own, durable is the
+// last record of the run from 1 on that is in the book.
+func checkDelivery(first, acked, durable uint64) error {
+	switch {
+	case acked > durable:
+		return fmt.Errorf("I5: acked up to %d, durable up to %d", acked, durable)
+	case first > acked+1:
+		return fmt.Errorf("I5: records before %d are dropped, acked up to %d", first, acked)
+	}
+	return nil
 }
 
 // checkFigures compares settled figures with those recomputed from the book, I3.

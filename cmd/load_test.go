@@ -49,7 +49,7 @@ func newLoadEdge(n, window int) *loadEdge {
 	seed := make([]byte, ed25519.SeedSize)
 	seed[0], seed[1], seed[2] = byte(n), byte(n>>8), 77
 	e := &loadEdge{id: fmt.Sprintf("load-%d", n), key: ed25519.NewKeyFromSeed(seed), epoch: wire.Epoch{byte(n), byte(n >> 8)}, room: make(chan struct{}, window)}
-	e.decl = simDeclaration("m-1", 1)
+	e.decl = simDeclaration("m-1", 1, 2)
 	return e
 }
 

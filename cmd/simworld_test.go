@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -29,10 +30,7 @@ import (
 	"kenshin/edge/wire"
 )
 
-const (
-	simInterval = 15 * time.Minute
-	healWithin  = 6 * time.Hour // I9
-)
+const healWithin = 6 * time.Hour // I9
 
 // world is everything of an episode. One goroutine, the driver, makes things
 // fail; it never does two things at once.
@@ -62,19 +60,20 @@ type world struct {
 	acks     map[string][][]byte
 }
 
-// devices is how many meters an edge has; with a small outbox so many that it
-// drops what is acked after two days.
-func (w *world) devices() int {
+// meters is how many meters an edge has and how many registers are read of each;
+// with a small outbox so many that it drops what is acked after two days.
+func (w *world) meters() (devices int, registers uint16) {
 	if w.plan.Small {
-		return 16
+		return 4, 120
 	}
-	return 2
+	return 2, 2
 }
 
 // simClock is a clock that can be set.
 type simClock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu    sync.Mutex
+	off   time.Duration
+	steps int
 }
 
 func (c *simClock) Now() time.Time {
@@ -91,19 +90,35 @@ func (c *simClock) step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.off += d
+	c.steps++
+}
+
+// answer is how long meters take to answer: longer after each step, so that no two
+// readings of a counter have the same time although polls stand at whole minutes
+// of this clock.
+func (c *simClock) answer() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Duration(2*c.steps) * time.Millisecond
 }
 
 // simMeters answers as meters whose counters go by the true time.
-type simMeters struct{ start time.Time }
-
-func (m simMeters) Read(_ context.Context, unit, _ uint8, _, count uint16) ([]uint16, error) {
-	wh := uint32(time.Since(m.start)/time.Second)*uint32(unit) + 1000
-	return []uint16{uint16(wh >> 16), uint16(wh)}[:count], nil
+type simMeters struct {
+	start time.Time
+	clock *simClock // nil: they answer at once
 }
 
-func simDeclaration(id string, unit uint8) *wire.Declaration {
+func (m simMeters) Read(_ context.Context, unit, _ uint8, _, count uint16) ([]uint16, error) {
+	if m.clock != nil {
+		time.Sleep(m.clock.answer())
+	}
+	wh := uint32(time.Since(m.start)/time.Second)*uint32(unit) + 1000
+	return append([]uint16{uint16(wh >> 16), uint16(wh)}, make([]uint16, count-2)...), nil
+}
+
+func simDeclaration(id string, unit uint8, registers uint16) *wire.Declaration {
 	return &wire.Declaration{Device: id, Profile: "sim", ProfileVersion: "1", Unit: unit, Energy: "Wh",
-		Blocks: []wire.Block{{Function: 3, Address: 0, Count: 2}},
+		Blocks: []wire.Block{{Function: 3, Address: 0, Count: registers}},
 		Points: []wire.Point{{Name: "Wh", Function: 3, Address: 0, Type: wire.Uint32, Words: 2, ScaleAt: wire.NoScale, Unit: "Wh", Kind: wire.Counter}}}
 }
 
@@ -161,15 +176,20 @@ func (e *simEdge) start() error {
 	if err := e.w.seen.look(e.id, box); err != nil {
 		return err
 	}
-	bus := edge.Bus{Name: "bus", Reader: simMeters{simStart}}
-	for i := range e.w.devices() {
+	bus := edge.Bus{Name: "bus", Reader: simMeters{simStart, e.clock}}
+	devices, registers := e.w.meters()
+	for i := range devices {
 		id := fmt.Sprintf("m-%d", i)
-		bus.Devices = append(bus.Devices, edge.Device{ID: id, Unit: uint8(i + 1), Declaration: simDeclaration(id, uint8(i+1))})
+		bus.Devices = append(bus.Devices, edge.Device{ID: id, Unit: uint8(i + 1), Declaration: simDeclaration(id, uint8(i+1), registers)})
 	}
-	cfg := edge.Config{Edge: e.id, Key: e.key, Interval: simInterval, Buses: []edge.Bus{bus}, Outbox: box, Clock: e.clock, Log: e.w.log.Named(e.id), Version: "sim",
+	pace := e.w.plan.pace(e.n)
+	cfg := edge.Config{Edge: e.id, Key: e.key, Interval: time.Duration(pace.Every) * time.Minute, Buses: []edge.Bus{bus}, Outbox: box, Clock: e.clock, Log: e.w.log.Named(e.id), Version: "sim",
 		Uplink: edge.Uplink{Broker: "tcp://sim:1883", User: e.id, Password: "secret", Root: wire.DefaultRoot,
-			CollectorKey: simKey(200).Public().(ed25519.PublicKey), AckTimeout: 10 * time.Second,
-			Dial: func() (net.Conn, error) { return e.w.wires.dial(e.id) }}}
+			CollectorKey: simKey(200).Public().(ed25519.PublicKey), AckTimeout: 10 * time.Second, Linger: time.Duration(pace.Linger) * time.Minute,
+			Dial: func() (net.Conn, error) {
+				time.Sleep(5*time.Second - time.Since(simStart)%(5*time.Second))
+				return e.w.wires.dial(e.id)
+			}}}
 	e.lives++
 	cfg.Boot[0] = byte(e.lives)
 	a := edge.New(cfg)
@@ -224,6 +244,7 @@ func (w *world) startBroker() error {
 	if err != nil {
 		return err
 	}
+	rest(b)
 	ctx, stop := context.WithCancel(context.Background())
 	s := &simBroker{b: b, stop: stop, done: make(chan error, 1)}
 	go func() { s.done <- b.Run(ctx) }()
@@ -338,9 +359,10 @@ meters:
 `)
 	cfg := collector.Config{Name: "sim", Dir: dir, Key: simKey(200), Root: wire.DefaultRoot, Limits: collector.DefaultLimits,
 		Methodologies: []collector.File{{Name: "ks-pv.yaml", Text: text}}, Acks: w, Clock: edge.RealClock(), Log: w.log.Named("collector")}
+	devices, _ := w.meters()
 	for _, e := range w.edges {
 		cfg.Edges = append(cfg.Edges, collector.Edge{ID: e.id, Key: e.key.Public().(ed25519.PublicKey)})
-		for i := range w.devices() {
+		for i := range devices {
 			fmt.Fprintf(&project, "  - {key: %[1]s-m-%[2]d, title: Meter, register: %[1]s/m-%[2]d/Wh, parameter: EG}\n", e.id, i)
 		}
 	}
@@ -446,4 +468,13 @@ func durable(book *store.Store, kept map[stream]uint64) (map[stream]uint64, erro
 		}
 	}
 	return out, err
+}
+
+// rest lets the broker look every minute, not every second, for what has expired:
+// most of an episode went into that. The library has no option for it.
+func rest(b *broker.Broker) {
+	loop := reflect.ValueOf(b).Elem().FieldByName("server").Elem().FieldByName("loop").Elem()
+	for _, name := range []string{"clientExpiry", "inflightExpiry", "retainedExpiry", "willDelaySend"} {
+		(*time.Ticker)(loop.FieldByName(name).UnsafePointer()).Reset(time.Minute)
+	}
 }

@@ -4,17 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
-
-var kills = flag.Int("kills", 150, "how often the kill9 rig kills; the long rig 20,000")
 
 const childEnv = "KENSHIN_JOURNAL_CHILD" // folder in which the child appends until it is killed
 
@@ -59,8 +57,10 @@ func TestChild(t *testing.T) {
 }
 
 // TestKill kills a process that appends, again and again, and looks for every
-// entry it had confirmed.
+// entry it had confirmed. KENSHIN_KILLS says how often (default 150), KENSHIN_SEED
+// from which seed.
 func TestKill(t *testing.T) {
+	kills, seed := number(t, "KENSHIN_KILLS", 150), number(t, "KENSHIN_SEED", uint64(time.Now().UnixNano()))
 	// In memory where that can be had: who is only killed leaves to the system
 	// what the system had, whatever disk is behind it.
 	dir, err := os.MkdirTemp("/dev/shm", "kenshin-kill9-")
@@ -68,9 +68,9 @@ func TestKill(t *testing.T) {
 		dir = t.TempDir()
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	rnd := rand.New(rand.NewPCG(seed, 0))
 	repairs, confirmed := 0, uint64(0)
-	for kill := range *kills {
+	for kill := range kills {
 		last, err := killed(dir, 1+rnd.IntN(40), time.Duration(rnd.IntN(500))*time.Microsecond)
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,21 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d kills, %d of them left an unfinished append; %d entries, none lost", *kills, repairs, confirmed)
+	t.Logf("seed %d: %d kills, %d of them left an unfinished append; %d entries, none lost", seed, kills, repairs, confirmed)
+}
+
+// number returns the number in a variable of the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
 }
 
 // killed runs a child until it has confirmed n appends and a little longer,
