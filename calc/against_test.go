@@ -27,7 +27,7 @@ func ownUse(t testing.TB, edit func(*Project), samples map[string]string) (*Proj
 	p := &Project{
 		Reference: "own-1", Title: "Own use", Zone: "Asia/Bangkok", Methodology: Pin{"T-OWN", "1.0"},
 		Periods:    []Span{{day("2026-12-01"), day("2027-01-31")}, {day("2027-02-01"), day("2027-02-28")}},
-		Parameters: map[string]Value{"EF": {Value: &ef, Unit: "tCO2/MWh", Source: "invented"}},
+		Parameters: map[string]Value{"EF": {Value: &ef, Unit: "tCO2/MWh", Source: "invented", Evidence: strings.Repeat("5a", 32)}},
 		Meters: []Meter{
 			{Key: "pv", Register: "site-1/pv/Wh", Parameter: "EG"},
 			{Key: "own", Register: "site-1/own/Wh", Parameter: "EC"},

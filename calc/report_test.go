@@ -251,7 +251,7 @@ func TestReportDividesByNothing(t *testing.T) {
 	v := p.Parameters["EF_RE"]
 	p.Parameters["EF_RE"] = Value{Value: &Number{}, Unit: v.Unit, Source: v.Source}
 	var f *Fault
-	if err := p.Fits(m); !errors.As(err, &f) || f.Path != "$.parameters.EF_RE" || !strings.Contains(f.Problem, "EF_RE is 0") {
+	if err := p.Computable(m); !errors.As(err, &f) || f.Path != "$.parameters.EF_RE" || !strings.Contains(f.Problem, "EF_RE is 0") {
 		t.Errorf("a fixed divisor of 0: %v", err)
 	}
 	p.Parameters["EF_RE"] = v

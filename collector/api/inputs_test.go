@@ -109,7 +109,7 @@ func TestWithdrawInput(t *testing.T) {
 	} {
 		f := newFake()
 		f.fail, f.entered = tt.fail, []calc.Input{{ID: "w-1"}}
-		h, err := New(Config{Figures: f, Deliveries: f, Book: f, Inputs: f, Token: "read", InputToken: "write", Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
+		h, err := New(Config{Figures: f, Charts: f, Deliveries: f, Book: f, Inputs: f, Token: "read", InputToken: "write", Metrics: http.NotFoundHandler(), Broker: func() error { return nil }, Log: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
