@@ -78,7 +78,7 @@ func TestTiles(t *testing.T) {
 		}
 	}
 	none := http.NotFoundHandler()
-	h, err := api.New(api.Config{Figures: struct{ api.Figures }{}, Deliveries: struct{ api.Deliveries }{}, Book: book, Metrics: none, Broker: func() error { return nil }, Log: zap.NewNop()})
+	h, err := api.New(api.Config{Figures: struct{ api.Figures }{}, Charts: struct{ api.Charts }{}, Deliveries: struct{ api.Deliveries }{}, Book: book, Metrics: none, Broker: func() error { return nil }, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
