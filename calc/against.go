@@ -22,7 +22,7 @@ func (b *builder) against(s Span, in *inputs) error {
 		if m.Role != RoleCounts || b.raises(m.Parameter) {
 			continue
 		}
-		unmeasured := slices.Concat(b.unread(m, c, s), b.unheld(m, c, s), b.doubts(m, c, s))
+		unmeasured := slices.Concat(b.unread(m, c, s), b.unheld(m, c, s), b.doubts(m, c, s), b.later(m, c, s))
 		if !has(b.lines[i], s.Start.Year) && len(unmeasured) == 0 {
 			continue
 		}
@@ -43,6 +43,7 @@ func (b *builder) against(s Span, in *inputs) error {
 		if !lowers {
 			continue
 		}
+		b.lines[i] = slices.DeleteFunc(b.lines[i], func(d Deduction) bool { return d.Cause == CauseStart && d.year == s.Start.Year }) // nothing is held back
 		for k := range b.lines[i] {
 			if d := &b.lines[i][k]; d.year == s.Start.Year {
 				b.turn(d, c)

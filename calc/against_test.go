@@ -122,6 +122,11 @@ func TestWhatWasNotMeasuredDoesNotPay(t *testing.T) {
 		if tt.name == "no value held" { // from 17:00 on it is unread
 			k.ClaimableKWh = k.ClaimableKWh.Sub(num("70"))
 		}
+		for _, d := range r.Deductions { // TestNoGapMovesEnergy has those
+			if d.Meter == "own" && d.Cause == CauseEnd {
+				k.ClaimableKWh = k.ClaimableKWh.Add(d.KWh)
+			}
+		}
 		if got := k.ClaimableKWh.Sub(k.MeasuredKWh); !got.Equal(num(tt.added)) {
 			t.Errorf("%s: %v kWh added, want %s\n%+v", tt.name, got, tt.added, r.Deductions)
 		}
@@ -171,11 +176,11 @@ func TestOverTheEnd(t *testing.T) {
 			}
 		}
 	}
-	if want := "pv jump 2027 12-31 23:00..01-01 01:00 98000\n" +
+	if want := "pv start 2026 11-30 12:00..12-01 00:00 12000\npv jump 2027 12-31 23:00..01-01 01:00 98000\n" +
 		"own restart 2026 12-31 21:00..01-01 00:00 -30\nown restart 2027 01-01 00:00..01-01 01:00 -10\nown restart 2027 01-31 22:00..02-01 00:00 -20\n"; lines[0] != want {
 		t.Errorf("lines of the first period:\n%swant\n%s", lines[0], want)
 	}
-	if want := "own restart 2027 02-01 00:00..02-01 02:00 -20\n"; lines[1] != want {
+	if want := "pv start 2027 01-30 12:00..02-01 00:00 1\nown restart 2027 02-01 00:00..02-01 02:00 -20\nown end 2027 02-28 23:50..03-01 00:00 -1.666666\n"; lines[1] != want {
 		t.Errorf("lines of the second period:\n%swant\n%s", lines[1], want)
 	}
 	if want := "dip 01-30 12:00..02-05 13:00 0 over true\ngap 01-30 13:00..02-05 12:00 0 over true\n"; events[0] != want {
@@ -183,5 +188,49 @@ func TestOverTheEnd(t *testing.T) {
 	}
 	if want := "dip 01-30 12:00..02-05 13:00 1 over false\ngap 02-28 12:00..03-02 12:00 0 over true\n"; events[1] != want {
 		t.Errorf("events of the second period:\n%swant\n%s", events[1], want)
+	}
+}
+
+// TestNoGapMovesEnergy: what a register counted over the start of a period is held back of
+// a meter that raises ER, and what it counted over the end is added to one that lowers it,
+// as far as rated power makes it there.
+func TestNoGapMovesEnergy(t *testing.T) {
+	read := func(lines ...string) string { return strings.Join(lines, "\n") }
+	for _, tt := range []struct {
+		name, pv, own string
+		rated         string // kW of both, none without
+		want          string
+	}{
+		{"gap over the start", read("2026-11-21T00:00 0", "2026-12-05T00:00 31200", "2027-02-01T00:00 40000"), read("2026-12-01T00:00 0", "2027-02-01T00:00 5"), "50",
+			"pv start 2026 12000\nown end 2026 -5\n"}, // 240 of 336 h, 50 kW
+		{"gap over the start, no rated power", read("2026-11-21T00:00 0", "2026-12-05T00:00 31200", "2027-02-01T00:00 40000"), read("2026-12-01T00:00 0", "2027-02-01T00:00 5"), "",
+			"pv start 2026 31200\nown end 2026 -5\n"}, // no more than the register rose
+		{"gap over the end", read("2026-12-01T00:00 0", "2027-02-01T00:00 9"), read("2026-12-01T00:00 0", "2026-12-31T23:59 10", "2027-01-01T00:00 10", "2027-01-31T20:00 20", "2027-02-03T00:00 3380"), "100",
+			"own end 2027 -400\n"},
+		{"stuck over the end", read("2026-12-01T00:00 0", "2027-02-01T00:00 9"), read("2026-12-01T00:00 0", "2027-01-01T00:00 10", "2027-01-31T20:00 10", "2027-01-31T23:50 10", "2027-02-03T00:00 10", "2027-02-03T00:10 90"), "100",
+			"own end 2027 -80\n"},
+		{"at 0 over the end", read("2026-12-01T00:00 0", "2027-02-01T00:00 9"), read("2026-12-01T00:00 0", "2027-01-01T00:00 10", "2027-01-31T20:00 20", "2027-01-31T21:00 0", "2027-02-01T09:00 0", "2027-02-01T10:00 200"), "100",
+			"own end 2027 -180\n"},
+	} {
+		p, m, curve := ownUse(t, func(p *Project) {
+			p.Periods = p.Periods[:1]
+			if tt.rated != "" {
+				rated(0, tt.rated)(p)
+				rated(1, tt.rated)(p)
+			}
+		}, map[string]string{"site-1/pv/Wh": tt.pv, "site-1/own/Wh": tt.own})
+		r, err := p.Report(m, 0, curve)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, d := range r.Deductions {
+			if d.Cause == CauseStart || d.Cause == CauseEnd {
+				got += fmt.Sprintf("%s %s %d %v\n", d.Meter, d.Cause, d.year, d.KWh)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s:\n%swant\n%s", tt.name, got, tt.want)
+		}
 	}
 }

@@ -126,6 +126,11 @@
 //  7. What reaches over the end of a vintage or a period (an undecided or decided fall, a
 //     gap, an exchange) shows on both sides of it, with the part of its time that is
 //     there. Energy that the register shows belongs to the day of the reading that ends it.
+//     So that no gap moves energy into a period or out of one to its advantage: of what a
+//     register counted over the start of the period, as much as rated power makes by then
+//     is held back of a meter that raises ER; of what it counted over the end of a vintage,
+//     as much as rated power makes up to there is added to one that lowers ER. It may be
+//     taken in both of two periods; it pays in neither. Without rated power it is all.
 //  8. Completeness counts from the first day of the period to its end, or to the newest
 //     reading of any meter, whichever is earlier, while the meter is installed.
 package calc

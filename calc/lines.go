@@ -15,6 +15,8 @@ const (
 	CauseCalibration = "calibration" // report rule 1
 	CauseUnread      = "unread"      // report rule 2
 	CauseUnheld      = "no value"    // report rule 2
+	CauseEnd         = "end"         // report rule 7
+	CauseStart       = "start"       // report rule 7
 )
 
 // rules names the rule of each cause.
@@ -71,6 +73,7 @@ func (b *builder) deductions(m *Meter, c *Curve) []Deduction {
 			out = append(out, b.spread(line(e))...)
 		}
 	})
+	out = append(out, b.early(m, c)...)
 	if then, now := c.pending(period.End); now != nil {
 		stands := c.Last()
 		out = append(out, b.spread(Deduction{Meter: m.Key, Cause: CauseFall, Rule: "counter rule 8", From: stands.At, To: now.Last.At,
