@@ -234,3 +234,49 @@ func TestNoGapMovesEnergy(t *testing.T) {
 		}
 	}
 }
+
+// TestGapIsNotCalibrated: days without a certificate that were not read count with the
+// reading that brings what was made on them, and so does the meter that was taken away on
+// the day on which its successor came.
+func TestGapIsNotCalibrated(t *testing.T) {
+	record := func(serial, installed, removed string, from, through string) MeterRecord {
+		r := MeterRecord{Serial: serial, MPE: Number{num("2")}, MPESource: "invented", Installed: inst(installed), Evidence: "p"}
+		if removed != "" {
+			r.Removed, r.RemovedKWh = inst(removed), &Number{num("3000")}
+		}
+		if from != "" {
+			r.Calibrations = []Calibration{{From: day(from), Through: day(through), Certificate: "p"}}
+		}
+		return r
+	}
+	for _, tt := range []struct {
+		name    string
+		records []MeterRecord
+		pv      string
+		want    string
+	}{
+		{"a gap that ends on a covered day", []MeterRecord{record("A", "2026-11-01T00:00:00+07:00", "", "2027-01-20", "2027-12-31")},
+			"2026-12-01T00:00 0\n2027-01-01T00:00 100\n2027-01-20T12:00 1100\n2027-01-21T12:00 1200\n2027-02-01T00:00 1300", "2026 2\n2027 20\n"},
+		{"exchanged on a covered day", []MeterRecord{record("A", "2026-11-01T00:00:00+07:00", "2027-01-20T23:30:00+07:00", "", ""), func() MeterRecord {
+			r := record("B", "2027-01-20T23:30:00+07:00", "", "2027-01-20", "2027-12-31")
+			r.InstalledKWh = &Number{num("0")}
+			return r
+		}()}, "2026-12-01T00:00 0\n2027-01-01T00:00 100\n2027-01-21T00:00 10\n2027-02-01T00:00 100", "2026 2\n2027 58.2\n"}, // of 2900 of A and 10 of B
+	} {
+		p, m, curve := ownUse(t, func(p *Project) { p.Periods, p.Meters[0].Records = p.Periods[:1], tt.records },
+			map[string]string{"site-1/pv/Wh": tt.pv, "site-1/own/Wh": "2026-12-01T00:00 0\n2027-02-01T00:00 0"})
+		r, err := p.Report(m, 0, curve)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, d := range r.Deductions {
+			if d.Cause == CauseCalibration {
+				got += fmt.Sprintf("%d %v\n", d.year, d.KWh)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s:\n%swant\n%s", tt.name, got, tt.want)
+		}
+	}
+}

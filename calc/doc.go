@@ -100,7 +100,8 @@
 //
 //  1. On days that no certificate of a meter covers, its maximum permissible error
 //     is taken of what that meter measured, before anything is netted, and against
-//     the project: off what raises ER, onto what lowers it.
+//     the project: off what raises ER, onto what lowers it. What a reading brings
+//     that was made on days before it is theirs too: one of them is enough.
 //     Whether a meter raises or lowers ER is seen by giving the formulas one kWh more.
 //  2. Of a meter that lowers ER, nothing is held back, and where it did not measure
 //     all that rated power makes in that time is added: an undecided fall, an

@@ -169,6 +169,7 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 	var out []Deduction
 	var open *MeterRecord
 	var from Date
+	var carried bool // the last day has a certificate, and brought what days without one made
 	end := func(next Date) {
 		if open == nil {
 			return
@@ -178,18 +179,27 @@ func (b *builder) uncalibrated(m *Meter, c *Curve, s Span) []Deduction {
 			out = append(out, Deduction{Meter: m.Key, Cause: CauseCalibration, Rule: "report rule 1", From: from.startMs(b.zone), To: next.startMs(b.zone),
 				KWh: kWh.Mul(open.MPE.Decimal).Shift(-2), TCO2: "0", year: s.Start.Year, day: from,
 				Note: fmt.Sprintf("meter %s has no valid calibration from %v to %v: %s %% (%s) of the %s %s measured then", open.Serial, from, next.Prev(), open.MPE, open.MPESource, kWh, m.Base())})
+			if carried {
+				out[len(out)-1].Note += fmt.Sprintf("; on %v there is one, and its readings brought what was made on days before it that were not read", next.Prev())
+			}
 		}
-		open = nil
+		open, carried = nil, false
 	}
+	i := c.index(s.Start)
 	for d := s.Start; !s.End.Before(d); d = d.Next() {
-		r := m.record(d, b.zone)
-		if r != nil && (r.MPE.IsZero() || r.calibrated(d)) {
-			r = nil
+		first := d
+		if i < len(c.days) && c.days[i].Day == d {
+			if prev := c.days[i].Prev; prev != (Date{}) {
+				first = prev.Next() // what these days made is booked on this one
+			}
+			i++
 		}
-		if r != open || b.perDay(m) {
+		r := m.uncovered(first, d, b.zone)
+		if r != open || carried || b.perDay(m) {
 			end(d)
 			open, from = r, d
 		}
+		carried = r != nil && first != d && m.uncovered(d, d, b.zone) == nil
 	}
 	end(s.End.Next())
 	return out

@@ -252,15 +252,20 @@ func scaled(n *Number, factor decimal.Decimal) *decimal.Decimal {
 	return &v
 }
 
-// record returns the meter that was there at the end of a day, nil for none.
-func (m *Meter) record(d Date, zone *time.Location) *MeterRecord {
-	end := d.Next().Start(zone)
-	for i := len(m.Records) - 1; i >= 0; i-- {
-		if r := &m.Records[i]; r.Installed.Before(end) {
-			return r
+// uncovered returns the meter with the largest error of those that were there on any of
+// some days on which no certificate of it covers, nil for none.
+func (m *Meter) uncovered(from, to Date, zone *time.Location) (worst *MeterRecord) {
+	for d := from; !to.Before(d); d = d.Next() {
+		begin, end := d.Start(zone), d.Next().Start(zone)
+		for i := range m.Records {
+			r := &m.Records[i]
+			there := r.Installed.Before(end) && (r.Removed.IsZero() || r.Removed.After(begin))
+			if there && !r.MPE.IsZero() && !r.calibrated(d) && (worst == nil || r.MPE.GreaterThan(worst.MPE.Decimal)) {
+				worst = r
+			}
 		}
 	}
-	return nil
+	return worst
 }
 
 // calibrated reports whether a certificate covers a day.

@@ -66,7 +66,7 @@ func TestNetAmounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Vintages["2026"]; got["WA_t"] != "-100" || got["RE_tCO2"] != "-0.1575" { // 39.685 x 0.5 - 100 x 0.2
+	if got := r.Vintages["2026"]; got["WA_t"] != "-100" || got["RE_tCO2"] != "-0.16" { // 39.68 x 0.5 - 100 x 0.2
 		t.Errorf("vintage 2026 with an input of -100 t: %v", got)
 	}
 	b := builder{project: p, methodology: m, raising: make(map[string]bool)}
