@@ -115,8 +115,15 @@ func (p *Project) CheckDecided(m *Methodology) error {
 	return nil
 }
 
-// CheckInput reports an input that a person gives now about days that are not over.
+// CheckInput reports an input that a person gives now without a name or document, or
+// about days that are not over.
 func (p *Project) CheckInput(x *Input, now time.Time) error {
+	switch {
+	case Blank(x.Who):
+		return fmt.Errorf("input %s: say who puts it in", x.ID)
+	case Blank(x.Document):
+		return fmt.Errorf("input %s: name the document that shows it", x.ID)
+	}
 	zone, err := p.Location()
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // that concerns it, makes the next revision, which names what came. Nothing of the
 // book may be unsettled.
 func (c *Collector) Seal(project string, period int, who, why string) (*calc.Seal, error) {
-	if who == "" || why == "" {
+	if calc.Blank(who) || calc.Blank(why) {
 		return nil, errors.New("say who seals and why")
 	}
 	c.ingest.book.Lock() // it stands still
