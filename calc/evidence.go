@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,8 +55,23 @@ func Blank(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) })
 }
 
-// Documented reports a person or document that the project's file names by blanks only.
-// It is asked of a file that comes in force: what is in force already goes on being read.
+// emptySHA256 is the SHA-256 of a file without a byte.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// checkEvidence refuses a hash that is of no document.
+func checkEvidence(hash string) error {
+	switch strings.ToLower(hash) {
+	case emptySHA256:
+		return errors.New("evidence is the SHA-256 of an empty file; take that of the document")
+	case strings.Repeat("0", 64):
+		return errors.New("evidence is 64 zeros; give the SHA-256 of the document, as sha256sum prints it")
+	}
+	return nil
+}
+
+// Documented reports a person or document that the project's file names by blanks only,
+// or pins by the hash of nothing. It is asked of a file that comes in force: what is in
+// force already goes on being read.
 func (p *Project) Documented() error {
 	if err := documented("parameter", "$.parameters", p.Parameters); err != nil {
 		return err
@@ -90,8 +106,10 @@ func (p *Project) Documented() error {
 func documented(what, path string, values map[string]Value) error {
 	for _, symbol := range slices.Sorted(maps.Keys(values)) {
 		v := values[symbol]
-		var err error
+		err := checkEvidence(v.Evidence)
 		switch {
+		case err != nil:
+			err = fmt.Errorf("%s %s: %w", what, symbol, err)
 		case Blank(v.Source):
 			err = fmt.Errorf("%s %s: its source is blank; name the document and table that a verifier can open", what, symbol)
 		case v.RangeChecked != "" && Blank(v.RangeChecked):

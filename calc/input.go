@@ -124,6 +124,9 @@ func (p *Project) CheckInput(x *Input, now time.Time) error {
 	case Blank(x.Document):
 		return fmt.Errorf("input %s: name the document that shows it", x.ID)
 	}
+	if err := checkEvidence(x.Evidence); err != nil {
+		return fmt.Errorf("input %s: %w", x.ID, err)
+	}
 	zone, err := p.Location()
 	if err != nil {
 		return err
