@@ -87,6 +87,9 @@ func (f *inputFlags) run(ctx context.Context, c *config, stdout, stderr io.Write
 // that it is in the book.
 func decide(ctx context.Context, c *config, o order, stdout, stderr io.Writer) error {
 	a, err := c.order(ctx, o, stderr)
+	if errors.As(err, &found{}) {
+		return err
+	}
 	if err != nil {
 		return configs.Setup(err)
 	}
@@ -216,5 +219,8 @@ type sealFlags struct {
 }
 
 func (f *sealFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	if calc.Blank(f.Who) || calc.Blank(f.Why) {
+		return configs.Setup(errors.New("--who and --why: say who seals and why"))
+	}
 	return decide(ctx, c, order{Do: "seal", Project: f.Project, Period: f.Period, Who: f.Who, Why: f.Why}, stdout, stderr)
 }

@@ -133,7 +133,9 @@ func TestFromFileToSeal(t *testing.T) {
 	holds(t, do(2, "totals", "desk-1", "-sealed"), "is not sealed")
 	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato"), "--why")
 	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "is sealed as revision 1: 90 tCO2, on the first", "kenshin/desk\n")
-	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "nothing has changed since")
+	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", " "), "say who seals and why")
+	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", "x", "-period", "7"), "has no period 7")
+	holds(t, do(1, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "nothing has changed since")
 	holds(t, do(0, "rule", "desk-1", "r-1", "-withdraw", "-who", "K. Sato", "-why", "wrong meter"), "rule r-1")
 	if text := do(0, "totals", "desk-1", "-explain"); strings.Contains(text, "decided for") {
 		t.Errorf("the split of what was sealed does not add up any more:\n%s", text)
@@ -191,6 +193,9 @@ func TestDecisionsBesideARunningCollector(t *testing.T) {
 			text, code, err := command(t, "seal", "desk-1", "-who", "K. Sato", "-why", "final", "-config", filepath.Join(dir, "collector.yaml"))
 			if code == 0 {
 				return text
+			}
+			if code != 1 {
+				t.Errorf("a refused seal: exit %d, want 1: %v", code, err)
 			}
 			if out = err.Error(); !strings.Contains(out, "being settled") {
 				return out
