@@ -53,6 +53,14 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 		if s.Late, err = c.settle.late(p, r.Seal); err != nil {
 			return nil, err
 		}
+		// A later version of this program may say more in a report; something must have come too.
+		changed, err := p.ChangedSince(r)
+		if err != nil {
+			return nil, err
+		}
+		if !changed || len(s.Late) == 0 && len(r.Differences) == 0 {
+			return nil, fmt.Errorf("period %v is sealed as revision %d by %s, and nothing has changed since", r.Period, r.Seal.Revision, r.Seal.Who)
+		}
 	}
 	if s.Checkpoint, err = c.store.Checkpoint(); err != nil {
 		return nil, err
