@@ -63,7 +63,9 @@ type Seal struct {
 	Checkpoint  string  `json:"checkpoint"` // signed note of the book at that size
 	Report      string  `json:"report_sha256"`
 	Figures     Figures `json:"figures"`
-	Late        []Late  `json:"late,omitempty"` // what came since the revision before and concerns the period
+	// Below95 is the completeness of meters of which less than 95 % of the readings came, percent by key.
+	Below95 map[string]string `json:"below_95_percent,omitempty"`
+	Late    []Late            `json:"late,omitempty"` // what came since the revision before and concerns the period
 }
 
 // Late names records of the book.
@@ -103,6 +105,26 @@ func (r *Report) Figures() Figures {
 		f.Counters[key] = CounterFigures{c.Unit, c.Measured, c.Claimable}
 	}
 	return f
+}
+
+// Below95 returns the completeness of the meters that have less than 95 %, by key.
+func (r *Report) Below95() map[string]string {
+	out := make(map[string]string)
+	add := func(key string, q *Completeness) {
+		if q == nil {
+			return
+		}
+		if d, err := decimal.NewFromString(q.Percent); err == nil && d.LessThan(decimal.New(95, 0)) {
+			out[key] = q.Percent
+		}
+	}
+	for key := range r.Meters {
+		add(key, r.Meters[key].Completeness)
+	}
+	for key := range r.Counters {
+		add(key, r.Counters[key].Completeness)
+	}
+	return out
 }
 
 // SHA256 names a report with everything in it.

@@ -44,7 +44,7 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 	if err := p.CanSeal(m, r, now); err != nil {
 		return nil, err
 	}
-	s := &calc.Seal{Period: r.Period, Revision: 1, Who: who, Why: why, At: now.UnixMilli(), Methodology: r.Methodology, Hash: r.Hash, Rules: r.Rules, Records: size, Figures: r.Figures()}
+	s := &calc.Seal{Period: r.Period, Revision: 1, Who: who, Why: why, At: now.UnixMilli(), Methodology: r.Methodology, Hash: r.Hash, Rules: r.Rules, Records: size, Figures: r.Figures(), Below95: r.Below95()}
 	if s.Report, err = r.SHA256(); err != nil {
 		return nil, err
 	}
