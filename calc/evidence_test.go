@@ -55,3 +55,30 @@ func TestEvidenceOfFixedParameters(t *testing.T) {
 		}
 	}
 }
+
+// TestEvidenceOfNothing: the SHA-256 of an empty file, and zeros, show nothing; an input or
+// ruling with it is refused, and so is a project's file.
+func TestEvidenceOfNothing(t *testing.T) {
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for hash, want := range map[string]string{
+		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855": "an empty file",
+		"E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855": "an empty file",
+		strings.Repeat("0", 64):  "64 zeros",
+		strings.Repeat("5a", 32): "",
+	} {
+		p := &Project{Zone: "UTC", Parameters: map[string]Value{"EF": {Source: "PDD", Evidence: hash}}, Meters: []Meter{{Key: "m"}}}
+		for what, err := range map[string]error{
+			"file":  p.Documented(),
+			"input": p.CheckInput(&Input{ID: "i-1", From: day("2026-01-01"), To: day("2026-01-31"), Document: "list 1", Evidence: hash, Who: "K. Sato"}, now),
+			"rule":  p.CheckRuling(&Ruling{Meter: "m", Cause: CauseDip, Evidence: hash, Who: "K. Sato", Why: "seen"}, now),
+		} {
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s, evidence %s: %v, want %q", what, hash, err, want)
+			}
+		}
+	}
+	p := &Project{Zone: "UTC"}
+	if err := p.CheckInput(&Input{ID: "i-1", Document: " \u200b", Who: "K. Sato"}, now); err == nil || !strings.Contains(err.Error(), "name the document") {
+		t.Errorf("a document of blanks: %v", err)
+	}
+}

@@ -195,6 +195,8 @@ func (e *explainer) lists() {
 		counts := "vintage " + x.Counts
 		if x.Counts == "" {
 			counts = "counts nowhere: " + x.Note
+		} else if x.Note != "" {
+			counts += "; " + x.Note
 		}
 		if x.Role == RoleCheck {
 			counts = "only compared"

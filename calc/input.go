@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -96,7 +97,7 @@ func (p *Project) CheckDecided(m *Methodology) error {
 		}
 		for k := range i {
 			y := &p.Decided.Inputs[k]
-			if p.decl(y) != d || x.To.Before(y.From) || y.To.Before(x.From) {
+			if !p.overlap(x, y) {
 				continue
 			}
 			if a.daily() {
@@ -115,8 +116,18 @@ func (p *Project) CheckDecided(m *Methodology) error {
 	return nil
 }
 
-// CheckInput reports an input that a person gives now about days that are not over.
+// CheckInput reports an input that a person gives now without a name or document, about
+// days that are not over, or on a document that already counts on its days.
 func (p *Project) CheckInput(x *Input, now time.Time) error {
+	switch {
+	case Blank(x.Who):
+		return fmt.Errorf("input %s: say who puts it in", x.ID)
+	case Blank(x.Document):
+		return fmt.Errorf("input %s: name the document that shows it", x.ID)
+	}
+	if err := checkEvidence(x.Evidence); err != nil {
+		return fmt.Errorf("input %s: %w", x.ID, err)
+	}
 	zone, err := p.Location()
 	if err != nil {
 		return err
@@ -124,7 +135,38 @@ func (p *Project) CheckInput(x *Input, now time.Time) error {
 	if today := CalendarDay(now.UnixMilli(), zone); today.Before(x.To) {
 		return fmt.Errorf("input %s is about days up to %v, and by the clock here it is %v in %s: put in an amount when its days are over", x.ID, x.To, today, p.Zone)
 	}
+	for i := range p.Decided.Inputs {
+		y := &p.Decided.Inputs[i]
+		if y.ID != x.ID && strings.EqualFold(x.Evidence, y.Evidence) && p.overlap(x, y) {
+			return fmt.Errorf("inputs %s and %s share days and rest on the same document, SHA-256 %.16s: it would count twice; withdraw input %s first, or correct the days", y.ID, x.ID, x.Evidence, y.ID)
+		}
+	}
 	return nil
+}
+
+// overlap reports whether two inputs are of one parameter and unit and share days.
+func (p *Project) overlap(x, y *Input) bool {
+	return p.decl(x) == p.decl(y) && !x.To.Before(y.From) && !y.To.Before(x.From)
+}
+
+// shared says which other inputs of the report count on days of this one.
+func (b *builder) shared(x *InputReport) string {
+	var notes []string
+	for i := range b.report.Inputs {
+		y := &b.report.Inputs[i]
+		if y.ID == x.ID || y.Counts == "" || !b.project.overlap(&x.Input, &y.Input) {
+			continue
+		}
+		first, last := x.From, x.To
+		if first.Before(y.From) {
+			first = y.From
+		}
+		if y.To.Before(last) {
+			last = y.To
+		}
+		notes = append(notes, fmt.Sprintf("its days %v..%v are in %s too: both are added", first, last, y.ID))
+	}
+	return strings.Join(notes, "; ")
 }
 
 // checkInputs reports declarations of inputs that do not hold.
@@ -158,7 +200,7 @@ type InputReport struct {
 	Input
 	Option string `json:"option"`
 	Role   string `json:"role,omitempty"` // RoleCheck: compared, in no total
-	Counts string `json:"counts"`         // vintage it counts in; "" with the reason in Note
+	Counts string `json:"counts"`         // vintage it counts in; "" with the reason in Note, which else names what counts on its days too
 	Note   string `json:"note,omitempty"`
 }
 
@@ -184,6 +226,11 @@ func (b *builder) inputsOf() {
 		b.report.Inputs = append(b.report.Inputs, r)
 	}
 	slices.SortFunc(b.report.Inputs, func(x, y InputReport) int { return cmp.Or(x.From.Compare(y.From), cmp.Compare(x.ID, y.ID)) })
+	for i := range b.report.Inputs {
+		if x := &b.report.Inputs[i]; x.Counts != "" {
+			x.Note = b.shared(x)
+		}
+	}
 }
 
 // notGiven names what nobody gave an amount of in a vintage. That is not an amount

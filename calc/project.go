@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -237,9 +238,9 @@ func (m *Meter) check() error {
 	case !namePattern.MatchString(m.Key):
 		return fmt.Errorf("meter %q: its key must be 1 to 64 letters, digits, '.', '_' and '-'", m.Key)
 	case !keyPattern.MatchString(m.Register):
-		return fmt.Errorf("meter %s: register %q: want edge/device/point, like site-1/inv-1/ActWh", m.Key, m.Register)
+		return fmt.Errorf("meter %s: register %q: %s, like site-1/inv-1/ActWh", m.Key, m.Register, keyFault(m.Register))
 	case m.Power != "" && !keyPattern.MatchString(m.Power):
-		return fmt.Errorf("meter %s: power %q: want edge/device/point, like site-1/inv-1/W", m.Key, m.Power)
+		return fmt.Errorf("meter %s: power %q: %s, like site-1/inv-1/W", m.Key, m.Power, keyFault(m.Power))
 	case m.Role != RoleCounts && m.Role != RoleCheck:
 		return fmt.Errorf("meter %s: role %q: leave it out, or write %q for a meter that is only compared", m.Key, m.Role, RoleCheck)
 	case m.Role == RoleCounts && m.Parameter == "":
@@ -269,6 +270,20 @@ func (m *Meter) check() error {
 		}
 	}
 	return m.checkRecords()
+}
+
+// keyFault says which part of a key is none.
+func keyFault(key string) string {
+	parts := strings.Split(key, "/")
+	switch {
+	case len(parts) != 3:
+		return "want edge/device/point"
+	case !keyPattern.MatchString(parts[0] + "/d/p"):
+		return fmt.Sprintf("edge id %q: want 3 to 40 small letters, digits and hyphens (a-z, 0-9, -)", parts[0])
+	case !keyPattern.MatchString("any/" + parts[1] + "/p"):
+		return fmt.Sprintf("device %q: want letters, digits, '.', '_' and '-'", parts[1])
+	}
+	return fmt.Sprintf("point %q: want a name without blanks", parts[2])
 }
 
 // Base returns the unit that the meter's register is followed in.

@@ -11,6 +11,12 @@ import (
 // the one it names. The project has it among what is decided. Rulings that are in the
 // book already are not held against this.
 func (p *Project) CheckRuling(r *Ruling, now time.Time) error {
+	if Blank(r.Who) || Blank(r.Why) {
+		return fmt.Errorf("ruling on meter %s: say who rules and why", r.Meter)
+	}
+	if err := checkEvidence(r.Evidence); err != nil {
+		return fmt.Errorf("ruling on meter %s: %w", r.Meter, err)
+	}
 	for i := range p.Meters {
 		if m := &p.Meters[i]; m.Key == r.Meter {
 			if err := p.ruled(m, r, now); err != nil {

@@ -63,7 +63,9 @@ type Seal struct {
 	Checkpoint  string  `json:"checkpoint"` // signed note of the book at that size
 	Report      string  `json:"report_sha256"`
 	Figures     Figures `json:"figures"`
-	Late        []Late  `json:"late,omitempty"` // what came since the revision before and concerns the period
+	// Below95 is the completeness of meters of which less than 95 % of the readings came, percent by key.
+	Below95 map[string]string `json:"below_95_percent,omitempty"`
+	Late    []Late            `json:"late,omitempty"` // what came since the revision before and concerns the period
 }
 
 // Late names records of the book.
@@ -103,6 +105,26 @@ func (r *Report) Figures() Figures {
 		f.Counters[key] = CounterFigures{c.Unit, c.Measured, c.Claimable}
 	}
 	return f
+}
+
+// Below95 returns the completeness of the meters that have less than 95 %, by key.
+func (r *Report) Below95() map[string]string {
+	out := make(map[string]string)
+	add := func(key string, q *Completeness) {
+		if q == nil {
+			return
+		}
+		if d, err := decimal.NewFromString(q.Percent); err == nil && d.LessThan(decimal.New(95, 0)) {
+			out[key] = q.Percent
+		}
+	}
+	for key := range r.Meters {
+		add(key, r.Meters[key].Completeness)
+	}
+	for key := range r.Counters {
+		add(key, r.Counters[key].Completeness)
+	}
+	return out
 }
 
 // SHA256 names a report with everything in it.
@@ -147,8 +169,6 @@ func (p *Project) CanSeal(m *Methodology, r *Report, now time.Time) error {
 	case len(r.NotGiven) > 0:
 		year := slices.Min(slices.Collect(maps.Keys(r.NotGiven)))
 		return fmt.Errorf("nobody gave an amount of %s in %s: put it in, an amount of 0 with its document where there was none", strings.Join(r.NotGiven[year], ", "), year)
-	case r.Seal != nil && len(r.Differences) == 0:
-		return fmt.Errorf("period %v is sealed as revision %d by %s, and nothing has changed since", r.Period, r.Seal.Revision, r.Seal.Who)
 	}
 	for i := range r.Inputs {
 		if x := &r.Inputs[i]; x.Role == RoleCounts && x.Counts == "" {
@@ -185,6 +205,29 @@ func (r *Report) bounded(zone *time.Location) error {
 		text += fmt.Sprintf(" (and %d more lines like it, marked unbounded)", more)
 	}
 	return errors.New(text)
+}
+
+// ChangedSince reports whether anything that a report shows is not as it was when its
+// period was sealed the last time.
+func (p *Project) ChangedSince(r *Report) (bool, error) {
+	if len(r.Differences) > 0 {
+		return true, nil
+	}
+	was := *r // with the state that it had then
+	was.Seal, was.State = nil, StateClosing
+	if len(p.Meters) == 0 {
+		was.State = StateOpen
+	}
+	for i := range p.Decided.Seals {
+		if s := &p.Decided.Seals[i]; s.Period == r.Period && s.Revision == r.Seal.Revision-1 {
+			was.Seal, was.State, was.Differences = s, StateSealed, s.Differences(r)
+			if s.Revision > 1 {
+				was.State = StateRevised
+			}
+		}
+	}
+	sum, err := was.SHA256()
+	return sum != r.Seal.Report, err
 }
 
 // seal fills in the state of the period, and what is not as it was sealed.

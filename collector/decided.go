@@ -171,7 +171,7 @@ func decideOne[T any](c *Collector, kind, project, id string, v *T, who, why str
 	if strings.ContainsAny(id, " \t\n") || id == "" {
 		return fmt.Errorf("id %q: want a word without blanks", id)
 	}
-	if who == "" || why == "" {
+	if calc.Blank(who) || calc.Blank(why) {
 		return errors.New("say who decides and why")
 	}
 	d := decision{Kind: kind, Name: project + " " + id, Who: who, Why: why}

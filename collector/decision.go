@@ -316,6 +316,9 @@ func (r *rules) check() error {
 			return configs.At(file.Name, []byte(file.Text), "$.methodology", fmt.Sprintf("project %s: methodology %v is not among the methodology files", p.Reference, p.Methodology),
 				"`kenshin-collector methodology check` lists those that come with the program; name others under `methodologies`")
 		}
+		if err := p.Documented(); err != nil {
+			return located(file, err)
+		}
 		if err := p.Fits(m); err != nil {
 			return located(file, err)
 		}

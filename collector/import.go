@@ -144,7 +144,7 @@ func (c *Collector) Import(ctx context.Context, info ImportInfo, rows []ImportRo
 		return fmt.Errorf("project %s has no meter %q: %w", info.Project, info.Meter, ErrUnknown)
 	case m.Heat != nil:
 		return fmt.Errorf("meter %s counts heat of a flow and two temperatures of one reading; one column of a file is none of that", info.Meter)
-	case info.Who == "" || info.Why == "":
+	case calc.Blank(info.Who) || calc.Blank(info.Why):
 		return errors.New("say who brings the readings in and why")
 	}
 	if err := c.CheckImport(rows); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kenshin/calc"
 	"kenshin/collector/store"
 	"kenshin/edge/wire"
 )
@@ -201,6 +202,9 @@ func (c *Collector) Invite(edge string, valid time.Duration, who, why string) (s
 	if err := wire.CheckEdgeID(edge); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	if err := named(who, why); err != nil {
+		return "", err
+	}
 	if valid <= 0 || valid > maxToken {
 		return "", fmt.Errorf("%w: a token can be valid for more than 0s and at most %v, not %v", ErrRefused, maxToken, valid)
 	}
@@ -250,6 +254,9 @@ func (c *Collector) AdmitByToken(edge string, key ed25519.PublicKey, secret stri
 
 // Admit admits a key for an edge because a person says so.
 func (c *Collector) Admit(edge string, key ed25519.PublicKey, who, why string) error {
+	if err := named(who, why); err != nil {
+		return err
+	}
 	c.ingest.book.Lock()
 	defer c.ingest.book.Unlock()
 	done, err := c.ingest.mayAdmit(edge, key)
@@ -280,12 +287,20 @@ func (in *ingest) mayAdmit(edge string, key ed25519.PublicKey) (done bool, err e
 	return false, nil
 }
 
+// named refuses what nobody stands for.
+func named(who, why string) error {
+	if calc.Blank(who) || calc.Blank(why) {
+		return fmt.Errorf("%w: say who decides and why", ErrRefused)
+	}
+	return nil
+}
+
 // Revoke ends open keys of an edge: the one whose fingerprint begins so, all when
 // it is "". What they have signed and is in the book stays good; what comes later
 // is refused. It returns the fingerprints.
 func (c *Collector) Revoke(edge, fingerprint, who, why string) (ended []string, err error) {
-	if strings.TrimSpace(why) == "" {
-		return nil, fmt.Errorf("%w: say why", ErrRefused)
+	if err := named(who, why); err != nil {
+		return nil, err
 	}
 	c.ingest.book.Lock()
 	defer c.ingest.book.Unlock()

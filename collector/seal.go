@@ -17,7 +17,7 @@ import (
 // that concerns it, makes the next revision, which names what came. Nothing of the
 // book may be unsettled.
 func (c *Collector) Seal(project string, period int, who, why string) (*calc.Seal, error) {
-	if who == "" || why == "" {
+	if calc.Blank(who) || calc.Blank(why) {
 		return nil, errors.New("say who seals and why")
 	}
 	c.ingest.book.Lock() // it stands still
@@ -44,7 +44,7 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 	if err := p.CanSeal(m, r, now); err != nil {
 		return nil, err
 	}
-	s := &calc.Seal{Period: r.Period, Revision: 1, Who: who, Why: why, At: now.UnixMilli(), Methodology: r.Methodology, Hash: r.Hash, Rules: r.Rules, Records: size, Figures: r.Figures()}
+	s := &calc.Seal{Period: r.Period, Revision: 1, Who: who, Why: why, At: now.UnixMilli(), Methodology: r.Methodology, Hash: r.Hash, Rules: r.Rules, Records: size, Figures: r.Figures(), Below95: r.Below95()}
 	if s.Report, err = r.SHA256(); err != nil {
 		return nil, err
 	}
@@ -52,6 +52,14 @@ func (c *Collector) Seal(project string, period int, who, why string) (*calc.Sea
 		s.Revision = r.Seal.Revision + 1
 		if s.Late, err = c.settle.late(p, r.Seal); err != nil {
 			return nil, err
+		}
+		// A later version of this program may say more in a report; something must have come too.
+		changed, err := p.ChangedSince(r)
+		if err != nil {
+			return nil, err
+		}
+		if !changed || len(s.Late) == 0 && len(r.Differences) == 0 {
+			return nil, fmt.Errorf("period %v is sealed as revision %d by %s, and nothing has changed since", r.Period, r.Seal.Revision, r.Seal.Who)
 		}
 	}
 	if s.Checkpoint, err = c.store.Checkpoint(); err != nil {

@@ -142,3 +142,32 @@ func TestSealRefused(t *testing.T) {
 		t.Errorf("another factor: %+v, %v; want the sealed figure and the differences", rep, err)
 	}
 }
+
+// TestSealAgain: what came late and moved no total is handed over by another revision;
+// a book that only grew by what does not concern the period is not.
+func TestSealAgain(t *testing.T) {
+	r, b := sealed(t)
+	d := meter("m-1")
+	seal := func(want string) {
+		t.Helper()
+		_, err := r.Seal("plant", 0, "K. Sato", "x")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("sealed: %v, want %q", err, want)
+		}
+		r.catchUp()
+	}
+	add := func(at int64) {
+		b.read(d, at, 1_000_000)
+		r.send(b.batch(t, uint64(len(b.recs)), uint64(len(b.recs))))
+		r.catchUp()
+	}
+	for range 2 {
+		seal("")
+		seal("nothing has changed since")
+		add(90*day + int64(len(b.recs))) // long after
+		seal("nothing has changed since")
+		add(3*day + int64(len(b.recs))) // within, the register as it was
+	}
+	seal("")
+	seal("nothing has changed since")
+}

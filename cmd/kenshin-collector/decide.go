@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -87,6 +89,9 @@ func (f *inputFlags) run(ctx context.Context, c *config, stdout, stderr io.Write
 // that it is in the book.
 func decide(ctx context.Context, c *config, o order, stdout, stderr io.Writer) error {
 	a, err := c.order(ctx, o, stderr)
+	if errors.As(err, &found{}) {
+		return err
+	}
 	if err != nil {
 		return configs.Setup(err)
 	}
@@ -121,6 +126,12 @@ func (o *order) decide(col *collector.Collector) (string, error) {
 			return "", err
 		}
 		text := fmt.Sprintf("period %v of project %s is sealed as revision %d: %s tCO2, on the first %d records of the book", s.Period, o.Project, s.Revision, s.Figures.ER, s.Records)
+		if p, _, err := col.Project(o.Project); err == nil && p.Status == calc.Illustration {
+			text += "\nit is an illustration, its numbers are invented: it gives no credits"
+		}
+		for _, key := range slices.Sorted(maps.Keys(s.Below95)) {
+			text += fmt.Sprintf("\nmeter %s: completeness %s %%, below 95 %%", key, s.Below95[key])
+		}
 		for _, l := range s.Late {
 			text += fmt.Sprintf("\nnew since the revision before: %v", l)
 		}
@@ -216,5 +227,8 @@ type sealFlags struct {
 }
 
 func (f *sealFlags) run(ctx context.Context, c *config, stdout, stderr io.Writer) error {
+	if calc.Blank(f.Who) || calc.Blank(f.Why) {
+		return configs.Setup(errors.New("--who and --why: say who seals and why"))
+	}
 	return decide(ctx, c, order{Do: "seal", Project: f.Project, Period: f.Period, Who: f.Who, Why: f.Why}, stdout, stderr)
 }

@@ -133,7 +133,9 @@ func TestFromFileToSeal(t *testing.T) {
 	holds(t, do(2, "totals", "desk-1", "-sealed"), "is not sealed")
 	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato"), "--why")
 	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "is sealed as revision 1: 90 tCO2, on the first", "kenshin/desk\n")
-	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "nothing has changed since")
+	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", " "), "say who seals and why")
+	holds(t, do(2, "seal", "desk-1", "-who", "K. Sato", "-why", "x", "-period", "7"), "has no period 7")
+	holds(t, do(1, "seal", "desk-1", "-who", "K. Sato", "-why", "to the verifier"), "nothing has changed since")
 	holds(t, do(0, "rule", "desk-1", "r-1", "-withdraw", "-who", "K. Sato", "-why", "wrong meter"), "rule r-1")
 	if text := do(0, "totals", "desk-1", "-explain"); strings.Contains(text, "decided for") {
 		t.Errorf("the split of what was sealed does not add up any more:\n%s", text)
@@ -141,8 +143,19 @@ func TestFromFileToSeal(t *testing.T) {
 	holds(t, do(0, "totals", "desk-1", "-explain"), "state of the period: sealed", "sealed emission reductions", "ER_tCO2: sealed 90, now 60")
 	holds(t, do(0, "totals", "desk-1", "-sealed"), "90 tCO2 and every other sealed figure come out of the first")
 	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "ruling withdrawn"), "revision 2: 60 tCO2", "ruling")
+	file := filepath.Join(dir, "p.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(strings.Replace(string(text), "country: X", "country: X\nstatus: illustration", 1), "parameter: EG}", "parameter: EG, every: 1h}", 1))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, do(0, "rule", "desk-1", "r-2", "-meter", "pv", "-cause", "replacement", "-from", "2024-06-01T12:30:00+07:00", "-final-kwh", "81020", "-initial-kwh", "480", "-who", "K. Sato", "-why", "protocol 4"), "rule r-2")
+	holds(t, do(0, "seal", "desk-1", "-who", "K. Sato", "-why", "shown"), "revision 3", "an illustration, its numbers are invented: it gives no credits", "meter pv: completeness 0.04 %, below 95 %")
 	holds(t, do(0, "totals", "desk-1", "-recompute"), `"state": "revised"`, `"what": "ruling"`)
-	holds(t, do(0, "totals", "desk-1", "-sealed"), "revision 2", "60 tCO2 and every other")
+	holds(t, do(0, "totals", "desk-1", "-sealed"), "revision 3", " tCO2 and every other")
 }
 
 // TestDecisionsBesideARunningCollector: the same commands give their decision to the
@@ -191,6 +204,9 @@ func TestDecisionsBesideARunningCollector(t *testing.T) {
 			text, code, err := command(t, "seal", "desk-1", "-who", "K. Sato", "-why", "final", "-config", filepath.Join(dir, "collector.yaml"))
 			if code == 0 {
 				return text
+			}
+			if code != 1 {
+				t.Errorf("a refused seal: exit %d, want 1: %v", code, err)
 			}
 			if out = err.Error(); !strings.Contains(out, "being settled") {
 				return out

@@ -76,7 +76,7 @@ func (f *importFlags) run(ctx context.Context, col *collector.Collector, stdout,
 		return fmt.Errorf("%w; nothing is written: mend the flags or the file, or say --odd", problems)
 	}
 	info := collector.ImportInfo{Project: f.Project, Meter: f.Meter, Unit: f.Unit, Zone: zone.String(), Who: f.Who, Why: f.Why, File: filepath.Base(f.File), SHA256: hex.EncodeToString(sum[:])}
-	if f.Who == "" || f.Why == "" {
+	if calc.Blank(f.Who) || calc.Blank(f.Why) {
 		return configs.Setup(errors.New("--who and --why: say who brings the readings in and where they are from"))
 	}
 	bar := progress(stderr, len(in.rows))

@@ -44,10 +44,14 @@ type order struct {
 type answer struct {
 	Error string              `json:"error,omitempty"`
 	Keys  []collector.EdgeKey `json:"keys,omitempty"`
-	Text  string              `json:"text,omitempty"` // a token, or what to tell
+	Text  string              `json:"text,omitempty"`  // a token, or what to tell
+	Found bool                `json:"found,omitempty"` // the error is what was found of the figures, not of the order
 	Ended []string            `json:"ended,omitempty"`
 	Bytes []byte              `json:"bytes,omitempty"`
 }
+
+// found is a problem of the figures, which the order asked for rightly.
+type found struct{ error }
 
 const maxOrder = 256 << 10 // bytes
 
@@ -84,7 +88,13 @@ func (c *config) carryOut(o order, col *collector.Collector, drop func(edge stri
 			drop(o.Edge)
 		}
 		return answer{Ended: ended}, err
-	case "input", "rule", "split", "seal":
+	case "seal":
+		text, err := o.decide(col)
+		if err != nil && !errors.Is(err, collector.ErrUnknown) {
+			err = found{err}
+		}
+		return answer{Text: text}, err
+	case "input", "rule", "split":
 		text, err := o.decide(col)
 		return answer{Text: text}, err
 	}
@@ -130,7 +140,7 @@ func (c *config) takeOrders(ctx context.Context, l net.Listener, col *collector.
 			a, err = c.carryOut(o, col, drop)
 		}
 		if err != nil {
-			a.Error = err.Error()
+			a.Error, a.Found = err.Error(), errors.As(err, &found{})
 		}
 		if o.Do != "keys" {
 			log.Info("order", zap.String("do", o.Do), zap.String("edge", o.Edge), zap.String("project", o.Project), zap.String("id", o.ID), zap.String("who", o.Who), zap.String("why", o.Why), zap.Error(err))
@@ -163,6 +173,9 @@ func (c *config) order(ctx context.Context, o order, stderr io.Writer) (answer, 
 	var a answer
 	if err := errors.Join(json.NewEncoder(conn).Encode(o), json.NewDecoder(conn).Decode(&a)); err != nil {
 		return a, fmt.Errorf("ask the running collector: %w", err)
+	}
+	if a.Found {
+		return a, found{errors.New(a.Error)}
 	}
 	if a.Error != "" {
 		return a, errors.New(a.Error)
