@@ -26,6 +26,20 @@ type Statement struct {
 // Run is a run of positions in the book, or of sequence numbers, both included.
 type Run struct{ First, Last uint64 }
 
+// Text says of a range which of its records are there, all but those in without.
+func (r Run) Text(without []uint64) string {
+	n := 0
+	for _, i := range without {
+		if r.First <= i && i <= r.Last {
+			n++
+		}
+	}
+	if n > 0 {
+		return fmt.Sprintf("records from %d to %d but for %d", r.First, r.Last, n)
+	}
+	return fmt.Sprintf("all records from %d to %d", r.First, r.Last)
+}
+
 // Stream is what an export holds of one epoch of an edge: every sequence number
 // from First to Last but for those in Lacks.
 type Stream struct {
