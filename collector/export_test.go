@@ -146,6 +146,49 @@ func TestCheckExportSays(t *testing.T) {
 	}
 }
 
+// TestCheckExportIncomplete: records that nothing but the file says to be lost make
+// it incomplete; what may have been left out is said, whatever keys were given; a
+// reading that came twice counts once.
+func TestCheckExportIncomplete(t *testing.T) {
+	a, b := twoSites(4)
+	r := newRig(t, a, b)
+	r.send(a.batch(t, 1, 3), b.all(t))
+	for _, m := range []Message{a.batch(t, 1, 3), a.batch(t, 2, 5)} {
+		r.put(m, nil)
+	}
+	all := store.Run{Last: r.store.Size() - 1}
+	said, x := r.checked(r.prove(ExportWish{Records: []store.Run{all}}))
+	if x.Faults > 0 || x.Batches != 4 || x.Readings != 8 || x.Incomplete() != nil || strings.Contains(said, "left out") {
+		t.Errorf("all records: %s, %+v, %v; want 8 readings, each once", said, x, x.Incomplete())
+	}
+	last := all.Last
+	p, err := r.store.PlanExport(t.Context(), store.ExportOptions{Pick: func(rec *store.Record) (bool, error) { return rec.Index != last, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Statement.Ranges, p.Statement.Without = []store.Run{all}, []uint64{last}
+	var forged, text bytes.Buffer
+	if err := p.Write(t.Context(), &forged); err != nil {
+		t.Fatal(err)
+	}
+	_, x = r.checked(forged.Bytes())
+	x.Describe(&text)
+	if want := "incomplete: 1 records of the stated range are not in the file; the file says the book lost them, which nothing here proves"; x.Faults > 0 || !strings.Contains(fmt.Sprint(x.Incomplete()), want) {
+		t.Errorf("a record said to be lost: %+v, %v; want %q", x, x.Incomplete(), want)
+	}
+	if strings.Contains(text.String(), fmt.Sprintf("all records from 0 to %d\n", last)) {
+		t.Errorf("a record said to be lost: %s", &text)
+	}
+
+	period := r.prove(ExportWish{Project: "plant"})
+	said, _ = r.checked(period, Edge{"site-2", b.public()})
+	for _, want := range []string{"which decisions, inputs, rulings, imports or later records of a stream were left out", "which project and period it is for", "whether a decision that ended a key was left out for edges [site-1]"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("of a period: %s\nwant %q", said, want)
+		}
+	}
+}
+
 // TestExportOfPeriod: a book made of nothing but an export comes to the figures of
 // the whole one, and the export is a small part of it.
 func TestExportOfPeriod(t *testing.T) {

@@ -38,7 +38,7 @@ type ExportResult struct {
 // batch was signed by a key of its edge that was good where it stands, is whole,
 // is what the book says it is, and continues the chain of those before it.
 func CheckExport(r io.Reader, c ExportCheck, found func(store.Fault)) (ExportResult, error) {
-	e := &exportCheck{registry: newRegistry(), given: make(map[string][]ed25519.PublicKey), heads: make(map[stream]*head), keyless: make(map[string]int)}
+	e := &exportCheck{registry: newRegistry(), given: make(map[string][]ed25519.PublicKey), heads: make(map[stream]*head), keyless: make(map[string]int), seen: make(map[stream][]wire.Range)}
 	e.out.Times = make(map[string][2]int64)
 	for _, edge := range c.Edges {
 		e.given[edge.ID] = append(e.given[edge.ID], edge.Key)
@@ -53,8 +53,9 @@ type exportCheck struct {
 	registry
 	given   map[string][]ed25519.PublicKey
 	heads   map[stream]*head
-	keyless map[string]int // batches of edges without a key
-	again   int            // batches of which every record had come
+	keyless map[string]int          // batches of edges without a key
+	again   int                     // batches of which every record had come
+	seen    map[stream][]wire.Range // sequence numbers that were looked at
 	out     ExportResult
 }
 
@@ -148,10 +149,17 @@ func (e *exportCheck) signed(r *store.Record) error {
 	return err
 }
 
-// look takes down what is in the readings of a batch.
+// look takes down what is in the readings of a batch: of each sequence number once,
+// in however many batches it is.
 func (e *exportCheck) look(b *wire.Batch) {
+	s := stream{b.Edge, b.Epoch}
 	for i := range b.Records {
 		rec := &b.Records[i]
+		seen, isNew := include(e.seen[s], rec.Seq)
+		if !isNew {
+			continue
+		}
+		e.seen[s] = seen
 		switch {
 		case rec.Event != nil && rec.Event.Code == wire.EventGap:
 			e.out.Lost += rec.Event.Count
@@ -178,8 +186,16 @@ func (e *exportCheck) unknown(c ExportCheck) {
 		say("who signed the %d batches of edge %s: no decision here admits a key of it, and none was given", e.keyless[edge], edge)
 	}
 	whole := len(st.Ranges) == 1 && st.Ranges[0] == store.Run{Last: st.Size - 1} && len(st.Without) == 0
-	if !whole && e.out.Batches > 0 && len(c.Edges) == 0 {
-		say("whether a decision that ended a key was left out: only all records of the book show that, or keys from elsewhere")
+	if !whole {
+		say("which project and period it is for, if for one; which decisions, inputs, rulings, imports or later records of a stream were left out: only all records of the book show that")
+	}
+	edges := make(map[string]bool)
+	for s := range e.heads {
+		edges[s.edge] = len(e.given[s.edge]) == 0
+	}
+	maps.DeleteFunc(edges, func(_ string, rests bool) bool { return !rests })
+	if !whole && len(edges) > 0 {
+		say("whether a decision that ended a key was left out for edges %s: only all records of the book show that, or keys from elsewhere", slices.Sorted(maps.Keys(edges)))
 	}
 	if c.Before == nil {
 		say("whether the collector has shown others the same book: compare the checkpoint with one that you or others hold")
@@ -190,7 +206,7 @@ func (e *exportCheck) unknown(c ExportCheck) {
 		}
 	}
 	if len(st.Without) > 0 {
-		say("what stood in %d records that the book has lost and says so: %d and on", len(st.Without), st.Without[0])
+		say("what stood in %d records, %d and on, and whether the book has lost them, as the file says", len(st.Without), st.Without[0])
 	}
 	if e.out.Imports > 0 {
 		say("who read the meters for the %d imports: nobody signed them but the collector", e.out.Imports)
@@ -198,6 +214,18 @@ func (e *exportCheck) unknown(c ExportCheck) {
 	if e.again > 0 {
 		say("whether %d batches that came once more are in the middle as they were: compared are their ends", e.again)
 	}
+}
+
+// Incomplete returns why an export without a fault is still not good, nil when it is.
+func (x *ExportResult) Incomplete() error {
+	var keys, lost error
+	if x.Unsigned > 0 {
+		keys = fmt.Errorf("%d batches could not be checked: name the keys of their edges with --edge", x.Unsigned)
+	}
+	if n := len(x.Statement.Without); n > 0 {
+		lost = fmt.Errorf("incomplete: %d records of the stated range are not in the file; the file says the book lost them, which nothing here proves", n)
+	}
+	return errors.Join(keys, lost)
 }
 
 // runs lists a few.
@@ -219,7 +247,7 @@ func (x *ExportResult) Describe(w io.Writer) {
 	fmt.Fprintf(w, "%d records of book %s, proven by its checkpoint of %d records: %d batches with %d readings, %d decisions, %d imports\n",
 		st.Records, st.Origin, st.Size, x.Batches, x.Readings, x.Decisions, x.Imports)
 	for _, r := range st.Ranges {
-		fmt.Fprintf(w, "all records from %d to %d\n", r.First, r.Last)
+		fmt.Fprintln(w, r.Text(st.Without))
 	}
 	for _, s := range st.Streams {
 		text := "without a gap"

@@ -32,10 +32,16 @@ func (f *exportFlags) run(ctx context.Context, col *collector.Collector, w, stde
 	return writeWhole(f.Out, w, func(w io.Writer) error { return f.write(ctx, col, w, rowCount(stderr)) })
 }
 
-// writeWhole writes a file, whole or not at all, or to w when it has no name.
+// writeWhole writes a file, whole or not at all, or to w when it has no name. It
+// replaces a file, and nothing that is no regular one.
 func writeWhole(name string, w io.Writer, write func(io.Writer) error) error {
 	if name == "" {
 		return write(w)
+	}
+	for _, path := range []string{name, name + ".part"} {
+		if err := replaceable(path); err != nil {
+			return configs.Setup(err)
+		}
 	}
 	file, err := os.Create(name + ".part")
 	if err != nil {
@@ -46,6 +52,27 @@ func writeWhole(name string, w io.Writer, write func(io.Writer) error) error {
 		return err
 	}
 	return os.Rename(file.Name(), name)
+}
+
+// replaceable returns why what has a name must not be written over.
+func replaceable(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	what := "a device, pipe or socket"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode&os.ModeSymlink != 0:
+		what = "a symbolic link"
+	case mode.IsDir():
+		what = "a directory"
+	}
+	return fmt.Errorf("%s is %s and would be replaced: want a new name or that of a file; for standard output leave --out away", path, what)
 }
 
 // rowCount says once in a while how many rows there are.

@@ -109,10 +109,10 @@ func describePlan(w io.Writer, p *store.Plan) error {
 	st := &p.Statement
 	fmt.Fprintf(w, "%d records of book %s, by its checkpoint of %d records: %d bytes\n", st.Records, st.Origin, st.Size, p.Bytes)
 	for _, r := range st.Ranges {
-		fmt.Fprintf(w, "all records from %d to %d\n", r.First, r.Last)
+		fmt.Fprintln(w, r.Text(st.Without))
 	}
 	if n := len(st.Without); n > 0 {
-		fmt.Fprintf(w, "without %d that were quarantined\n", n)
+		fmt.Fprintf(w, "without %d that were quarantined: verify-export will say that it is incomplete\n", n)
 	}
 	for _, s := range st.Streams {
 		fmt.Fprintf(w, "edge %s, epoch %v: sequence numbers %d to %d, %d gaps\n", s.Edge, s.Epoch, s.First, s.Last, len(s.Lacks))
@@ -182,8 +182,8 @@ func (v *verifyExportCmd) run(w io.Writer) error {
 		return fmt.Errorf("%s is not what a collector has proven: %d faults", v.File, x.Faults)
 	}
 	x.Describe(w)
-	if x.Unsigned > 0 {
-		return fmt.Errorf("%d batches of %s could not be checked: name the keys of their edges with --edge", x.Unsigned, v.File)
+	if err := x.Incomplete(); err != nil {
+		return fmt.Errorf("%s: %w", v.File, err)
 	}
 	_, err = fmt.Fprintf(w, "%s is good\n", v.File)
 	return err

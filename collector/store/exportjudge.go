@@ -114,6 +114,11 @@ func (x *exportReader) compare(file piece) {
 		p.record, p.rank = int64(lack.First), len(recordParts)
 		x.fault(p, "records %d to %d are missing", lack.First, lack.Last)
 	}
+	for _, i := range st.Without {
+		if _, here := within(x.seen, i); here {
+			x.fault(file, "record %d is there, the export says that the book has lost it", i)
+		}
+	}
 	said := make(map[streamID]Stream)
 	for _, s := range st.Streams {
 		said[streamID{s.Edge, s.Epoch}] = s

@@ -26,6 +26,20 @@ type Statement struct {
 // Run is a run of positions in the book, or of sequence numbers, both included.
 type Run struct{ First, Last uint64 }
 
+// Text says of a range which of its records are there, all but those in without.
+func (r Run) Text(without []uint64) string {
+	n := 0
+	for _, i := range without {
+		if r.First <= i && i <= r.Last {
+			n++
+		}
+	}
+	if n > 0 {
+		return fmt.Sprintf("records from %d to %d but for %d", r.First, r.Last, n)
+	}
+	return fmt.Sprintf("all records from %d to %d", r.First, r.Last)
+}
+
 // Stream is what an export holds of one epoch of an edge: every sequence number
 // from First to Last but for those in Lacks.
 type Stream struct {
@@ -76,6 +90,9 @@ func parseStatement(b []byte) (s Statement, err error) {
 	}
 	switch again := s.append(nil); {
 	case bytes.Equal(again, b):
+		if err := s.check(); err != nil {
+			return s, fmt.Errorf("%w: %w", errStatement, err)
+		}
 		return s, nil
 	case version != statementVersion:
 		return s, fmt.Errorf("%w: version %q, this program reads %s; use the program that wrote it", errStatement, version, statementVersion)
@@ -116,6 +133,57 @@ func (s *Statement) line(line string) (err error) {
 		err = errStatement
 	}
 	return err
+}
+
+// check says which line cannot be one of an export, whatever records are in it.
+func (s *Statement) check() error {
+	if err := ascending("range", s.Ranges, 0, s.Size); err != nil {
+		return err
+	}
+	ranges := s.Ranges
+	for i, n := range s.Without {
+		if i > 0 && n <= s.Without[i-1] {
+			return fmt.Errorf("line \"without %d\": want ascending positions, each once; %d is before it", n, s.Without[i-1])
+		}
+		var in bool
+		if ranges, in = within(ranges, n); !in {
+			return fmt.Errorf("line \"without %d\": it is in none of the ranges", n)
+		}
+	}
+	for i, t := range s.Streams {
+		line := fmt.Sprintf("line \"stream %s %v %d %d\"", t.Edge, t.Epoch, t.First, t.Last)
+		switch {
+		case i > 0 && t.compare(s.Streams[i-1]) <= 0:
+			return fmt.Errorf("%s: want streams by edge and epoch, each once", line)
+		case t.First == 0 || t.Last < t.First:
+			return fmt.Errorf("%s: want a first number from 1 on, and a last one not below it", line)
+		}
+		if err := ascending("lacks", t.Lacks, t.First+1, t.Last); err != nil {
+			return fmt.Errorf("%s: %w", line, err)
+		}
+	}
+	return nil
+}
+
+// ascending checks that runs have numbers from low to below high, in ascending
+// order, and that at least one number is between each and the next.
+func ascending(word string, runs []Run, low, high uint64) error {
+	for i, r := range runs {
+		switch {
+		case r.Last < r.First:
+			return fmt.Errorf("line \"%s %d %d\": the last is below the first", word, r.First, r.Last)
+		case r.First < low || r.Last >= high:
+			return fmt.Errorf("line \"%s %d %d\": want numbers from %d to below %d", word, r.First, r.Last, low, high)
+		case i > 0 && (r.First <= runs[i-1].Last || r.First-runs[i-1].Last < 2):
+			return fmt.Errorf("line \"%s %d %d\": want ascending runs apart from each other; %d to %d is before it", word, r.First, r.Last, runs[i-1].First, runs[i-1].Last)
+		}
+	}
+	return nil
+}
+
+// compare gives the order of streams in a statement.
+func (t Stream) compare(o Stream) int {
+	return cmp.Or(strings.Compare(t.Edge, o.Edge), bytes.Compare(t.Epoch[:], o.Epoch[:]))
 }
 
 // coverage is which sequence numbers some records are: runs in ascending order,
