@@ -26,6 +26,7 @@ type settle struct {
 	metrics *metrics
 	recent  *recent
 	notify  func()
+	stalled stall
 
 	mu           sync.RWMutex // guards all below
 	cursor       uint64       // records of the book that are settled
@@ -84,13 +85,6 @@ func (s *settle) position() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.cursor
-}
-
-// lag returns how many records of the book are not settled. Size is read last:
-// it only grows, so the difference is never below zero.
-func (s *settle) lag() float64 {
-	position := s.position()
-	return float64(s.store.Size() - position)
 }
 
 // recover takes up where the last transaction left off. decisions are the records
@@ -216,6 +210,7 @@ func (s *settle) run(ctx context.Context) error {
 				s.cfg.Log.Error("figures stand still until the series store can be written", zap.Error(err))
 			}
 			failures++
+			s.stalled.begin(s.cfg.Clock.Now(), s.notify)
 			if err := s.again(context.WithoutCancel(ctx)); err != nil {
 				return err
 			}
@@ -225,6 +220,7 @@ func (s *settle) run(ctx context.Context) error {
 			continue
 		}
 		failures = 0
+		s.stalled.end(s.notify)
 		select {
 		case <-ctx.Done():
 			return nil

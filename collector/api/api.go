@@ -32,6 +32,7 @@ type Figures interface {
 	Report(ctx context.Context, project string, period int) (*calc.Report, error)
 	// Latest returns the newest sample of every series.
 	Latest(ctx context.Context) ([]wire.Sample, error)
+	Stalled() error // why figures stand still at present; nil when they do not
 }
 
 // Deliveries tells what has arrived.

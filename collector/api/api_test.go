@@ -34,6 +34,7 @@ type fake struct {
 	checkpoint string
 	fail       string
 	away       error // of the broker
+	stalled    error // of settling
 	entered    []calc.Input
 	asked      int // period of the last report
 }
@@ -68,6 +69,8 @@ func (f *fake) Readings(_ context.Context, register string, from, to, every int6
 	}
 	return "series store", "main: down", []wire.Sample{{At: from, Number: dec("1234.50")}, {At: to - every, Number: dec("-3")}}, nil
 }
+
+func (f *fake) Stalled() error { return f.stalled }
 
 func (f *fake) Latest(context.Context) ([]wire.Sample, error) {
 	if f.fail == "latest" {

@@ -87,8 +87,12 @@ func TestInputs(t *testing.T) {
 	if w := get(h, "/readyz"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "is not reached") {
 		t.Errorf("/readyz while the broker is away: %d %s", w.Code, w.Body)
 	}
+	f.away, f.stalled = nil, errors.New("figures stand still since noon")
+	if w := get(h, "/readyz"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "since noon") {
+		t.Errorf("/readyz while figures stand still: %d %s", w.Code, w.Body)
+	}
 	if w := get(h, "/healthz"); w.Code != http.StatusOK {
-		t.Errorf("/healthz while the broker is away: %d", w.Code)
+		t.Errorf("/healthz meanwhile: %d", w.Code)
 	}
 }
 

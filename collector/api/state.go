@@ -59,6 +59,9 @@ func (s *server) state(h huma.API) {
 				s.cfg.Log.Error("not ready", zap.Error(err))
 				return nil, huma.Error503ServiceUnavailable("the series store does not answer; the collector's log says why")
 			}
+			if err := s.cfg.Figures.Stalled(); err != nil {
+				return nil, huma.Error503ServiceUnavailable(err.Error())
+			}
 			if err := s.cfg.Broker(); err != nil {
 				return nil, huma.Error503ServiceUnavailable(err.Error())
 			}

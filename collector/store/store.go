@@ -132,6 +132,9 @@ func openBook(dir string, key signer, fsys journal.FS, segment int64, readOnly b
 	s := &Store{dir: dir, fs: fsys, segment: segment, readOnly: readOnly, signer: key, changed: make(chan struct{})}
 	var report Report
 	if err := s.open(&report); err != nil {
+		if journal.NoSpace(err) {
+			err = fmt.Errorf("%w; make room on the disk of %s and start again: the book is as it was, and edges keep what was not acked", err, dir)
+		}
 		return nil, report, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.Close()))
 	}
 	return s, report, nil

@@ -23,6 +23,7 @@ type fake struct {
 	samples    []wire.Sample
 	checkpoint string
 	err        error
+	stalled    error
 	now        time.Time
 	listeners  map[chan struct{}]bool
 
@@ -53,6 +54,8 @@ func (f *fake) Days(context.Context, string, int) (source, why string, days map[
 	}
 	return f.source, f.why, f.days, nil
 }
+
+func (f *fake) Stalled() error { return f.stalled }
 
 func (f *fake) Latest(context.Context) ([]wire.Sample, error) {
 	f.mu.Lock()

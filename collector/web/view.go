@@ -48,7 +48,7 @@ type view struct {
 	Splits                              []split
 	Edges                               []edgeRow
 	Copies                              []copyRow
-	Records, Checkpoint                 cell
+	Records, Checkpoint, Stalled        cell
 
 	start calc.Date // of the period
 	cells map[string]cell
@@ -157,6 +157,10 @@ func (p *Page) gather(ctx context.Context, reference string, period int) (*view,
 		}
 	}
 	b.At = b.cell("at", b.now.In(b.zone).Format(time.DateTime))
+	b.Stalled = b.cell("stalled", "")
+	if err := p.cfg.Figures.Stalled(); err != nil {
+		b.Stalled = b.bad("stalled", err.Error())
+	}
 	b.Records = b.cell("records", groupedText(fmt.Sprint(p.cfg.Book.Size())))
 	b.Checkpoint = b.cell("checkpoint", cmp.Or(p.cfg.Book.LastCheckpoint(), "none yet"))
 	b.Shape = b.shapeOf()

@@ -40,6 +40,7 @@ type Figures interface {
 	Recent(ctx context.Context, project string, period int, from calc.Date) (*calc.Report, error)
 	// Latest returns the newest sample of every series.
 	Latest(ctx context.Context) ([]wire.Sample, error)
+	Stalled() error // why figures stand still at present; nil when they do not
 }
 
 // Charts gives what long charts show.

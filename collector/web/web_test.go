@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"html"
 	"io"
 	"net/http"
@@ -360,6 +361,17 @@ func TestCopies(t *testing.T) {
 	for _, want := range []string{">main<", ">up<", ">spare<", "refused", "unauthorized &lt;b&gt;", "12\u202f345"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the page has no %q", want)
+		}
+	}
+}
+
+// TestStalled: while figures stand still the page says so beside their time.
+func TestStalled(t *testing.T) {
+	f := newFake()
+	for _, stalled := range []error{errors.New("figures stand still since noon: disk <full>"), nil} {
+		f.stalled = stalled
+		if got := strings.Contains(get(newPage(t, f), "/").Body.String(), `data-state="bad">figures stand still since noon: disk &lt;full&gt;</span>`); got != (stalled != nil) {
+			t.Errorf("%v: said %v", stalled, got)
 		}
 	}
 }
