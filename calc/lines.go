@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/shopspring/decimal"
 )
 
 // What a report takes away beside what counters did.
@@ -141,13 +139,8 @@ func (b *builder) events(m *Meter, c *Curve) []MeterEvent {
 			return
 		}
 		k := add(e)
-		switch e.Cause {
-		case CauseRollover:
-			k.KWh = spec.Modulus.Sub(e.Before).Add(e.After)
-		case CauseGap, CauseFrozen, CauseDip, CauseCorrection:
-			if k.KWh = e.After.Sub(e.Before); k.KWh.IsNegative() {
-				k.KWh = decimal.Zero
-			}
+		if rose := e.rose(&spec); rose.IsPositive() {
+			k.KWh = rose
 		}
 	})
 	c.across(b.report.Period.End, b.end(), func(e *Event) {

@@ -19,8 +19,9 @@ func (e *Event) rose(spec *Register) decimal.Decimal {
 	return decimal.New(-1, 0)
 }
 
-// most returns what of kWh that a register counted in some time can have been in ms of it.
-func (c *Curve) most(kWh decimal.Decimal, ms int64) decimal.Decimal {
+// within returns how much at most, of kWh that a register counted in some time, it can
+// have counted in ms of that.
+func (c *Curve) within(kWh decimal.Decimal, ms int64) decimal.Decimal {
 	if c.rated == 0 {
 		return kWh
 	}
@@ -48,7 +49,7 @@ func (b *builder) early(m *Meter, c *Curve) []Deduction {
 		if e.From >= start || e.To <= start || !rose.IsPositive() {
 			return
 		}
-		if kWh := c.most(rose, start-e.From); kWh.GreaterThan(most.KWh) {
+		if kWh := c.within(rose, start-e.From); kWh.GreaterThan(most.KWh) {
 			most = Deduction{Meter: m.Key, Cause: CauseStart, Rule: "report rule 7", From: e.From, To: start, KWh: kWh, TCO2: "0", year: day.Year, day: day,
 				Note: inUnit(fmt.Sprintf("%s; it rose by %s kWh from %s to %s: what may be from before the start of the period is held back, %s",
 					e.note(&c.spec), rose, local(e.From, b.zone), local(e.To, b.zone), c.atMost()), m)}
@@ -72,7 +73,7 @@ func (b *builder) later(m *Meter, c *Curve, s Span) []Deduction {
 			return
 		}
 		from := max(e.From, s.Start.startMs(b.zone))
-		if kWh := c.most(rose, end-from); kWh.GreaterThan(most.KWh.Neg()) {
+		if kWh := c.within(rose, end-from); kWh.GreaterThan(most.KWh.Neg()) {
 			most = Deduction{Meter: m.Key, Cause: CauseEnd, Rule: "report rule 7", From: from, To: end, KWh: kWh.Neg(), TCO2: "0", year: s.Start.Year,
 				Note: inUnit(fmt.Sprintf("%s; it rose by %s kWh from %s to %s, which is booked on %v: what may have been up to the end is added, %s",
 					e.note(&c.spec), rose, local(e.From, b.zone), local(e.To, b.zone), ClosingDay(e.To, b.zone), c.atMost()), m)}
